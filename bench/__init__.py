@@ -1,0 +1,1 @@
+"""Benchmarks that print ratios against named peers, measured in one run: `python -m bench [WORD...]`."""

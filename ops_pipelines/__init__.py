@@ -1,0 +1,1 @@
+"""ops-pipelines: operate self-hosted LLM stacks as Dagster assets."""

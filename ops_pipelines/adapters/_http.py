@@ -1,0 +1,52 @@
+"""The one HTTP client: time limits everywhere, failures as errors of this project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from ops_pipelines.errors import Refused, Unreachable
+
+_LIMITS = httpx.Limits(max_connections=16, max_keepalive_connections=4)
+
+
+def client(
+    base_url: str = "",
+    *,
+    timeout: float = 30.0,
+    headers: Mapping[str, str] | None = None,
+    transport: httpx.BaseTransport | None = None,
+    outside: bool = False,
+) -> httpx.Client:
+    """A client of one server. Proxies of the environment are used for servers `outside` of a stack only.
+
+    `transport` stands in for the network in tests."""
+    return httpx.Client(
+        base_url=base_url,
+        timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
+        headers=dict(headers or {}),
+        limits=_LIMITS,
+        transport=transport,
+        trust_env=outside,
+    )
+
+
+def request(
+    http: httpx.Client, method: str, url: str, *, what: str, remedy: str, **kwargs: Any
+) -> httpx.Response:
+    """Send one request. `what` names the server in errors.
+
+    Raises Unreachable where no answer came, Refused where it is not 2xx (with the answer's first words).
+    """
+    try:
+        response = http.request(method, url, **kwargs)
+    except httpx.HTTPError as error:
+        raise Unreachable(
+            f"{what} does not answer ({error or type(error).__name__})", remedy=remedy
+        ) from error
+    if not response.is_success:
+        words = " ".join(response.text.split())[:300]
+        raise Refused(f"{what} answered {response.status_code}: {words}", remedy=remedy)
+    return response

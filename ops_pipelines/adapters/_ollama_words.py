@@ -1,0 +1,85 @@
+"""What Ollama and its registry say when they say no, in words that tell what to do."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+
+from ops_pipelines.errors import Refused
+from ops_pipelines.policy.cache_names import OLLAMA_HOST, parse_ollama, shown_name
+from ops_pipelines.policy.models import WantedModel
+from ops_pipelines.policy.plan import Finding
+
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def ask_registry(http: httpx.Client, model: WantedModel) -> Finding:
+    """Whether the registry that a model's name points at has its manifest; None where it does not answer."""
+    subject = f"model {model.name}"
+    host, namespace, name, tag = parse_ollama(model.reference)
+    url = f"https://{host}/v2/{namespace}/{name}/manifests/{tag}"
+    try:
+        status = http.get(url, headers={"Accept": _MANIFEST}, follow_redirects=True).status_code
+    except httpx.HTTPError as error:
+        return Finding(
+            subject=subject,
+            ok=None,
+            message=f"{host} does not answer ({error or type(error).__name__}):"
+            f" not known whether {model.name} can be pulled",
+            remedy="check the network and its proxy",
+            severity="warning",
+        )
+    match status:
+        case 200:
+            return Finding(subject, True, f"{host} has {model.name}")
+        case 404:
+            return _not_there(subject, model.reference)
+        case 401 | 403:
+            return _refused(subject, model.reference, f"status {status}")
+        case _:
+            message = f"{host} answered {status}: not known whether {model.name} can be pulled"
+            return Finding(subject, None, message, "try again later", "warning")
+
+
+def said_no(step: str, error: str, name: str) -> Refused:
+    """The error for what the server gave as the reason of a failed pull or create."""
+    lower = error.lower()
+    if "file does not exist" in lower or "not found" in lower:
+        finding = _not_there("", name)
+    elif any(word in lower for word in ("401", "403", "unauthorized", "forbidden", "gated")):
+        finding = _refused("", name, error)
+    else:
+        return Refused(
+            f"{step} failed: {error}", remedy="see the server's log; a full disk is a common cause"
+        )
+    return Refused(finding.message, remedy=finding.remedy)
+
+
+def error_of(text: str) -> str:
+    """The `error` of an answer, or the answer's first words."""
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        parsed = None
+    said = parsed.get("error") if isinstance(parsed, dict) else None
+    return str(said) if said else " ".join(text.split())[:300]
+
+
+def _not_there(subject: str, name: str) -> Finding:
+    host, namespace, model, _ = parse_ollama(name)
+    base = "ollama.com" if host == OLLAMA_HOST else host
+    page = f"https://{base}/{namespace}/{model}" + ("/tags" if host == OLLAMA_HOST else "")
+    message = f"{host} has no model {shown_name(name)}"
+    return Finding(subject, False, message, f"choose a name and a tag that exist: {page}")
+
+
+def _refused(subject: str, name: str, why: str) -> Finding:
+    host, namespace, model, _ = parse_ollama(name)
+    return Finding(
+        subject=subject,
+        ok=False,
+        message=f"{host} refuses {shown_name(name)} ({why}): it is gated or private",
+        remedy=f"accept its licence at https://{host}/{namespace}/{model} and register the server's key"
+        " (`ollama signin`, or the key in ~/.ollama/id_ed25519.pub) with that account",
+    )

@@ -1,0 +1,73 @@
+"""The one place that runs a command: an argument list, a time limit, the output kept on failure."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ops_pipelines.errors import CommandFailed, CommandMissing
+
+_TAIL = 4000
+
+
+def find_program(name: str, *, environ: Mapping[str, str], remedy: str) -> Path:
+    """Path of a program on PATH. Raises CommandMissing with `remedy` where it is not there."""
+    found = shutil.which(name, path=environ.get("PATH"))
+    if found is None:
+        raise CommandMissing(f"the program `{name}` is not on PATH", remedy=remedy)
+    return Path(found)
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    timeout: float,
+    remedy: str,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    secrets: Sequence[str] = (),
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end and return it with its output.
+
+    `secrets` are values that are masked in errors; pass secrets to a command by its environment or its
+    standard input, never as an argument. Raises CommandMissing, or CommandFailed (with the tail of the
+    output) where it exits with another status than 0 or outlives `timeout` seconds.
+    """
+    words = [str(word) for word in command]
+    shown = _masked(shlex.join(words), secrets)
+    try:
+        done = subprocess.run(  # noqa: PLW1510 - the status is looked at below, with the output kept
+            words,
+            env=None if environ is None else dict(environ),
+            cwd=cwd,
+            input=b"" if stdin is None else stdin,
+            capture_output=True,
+            timeout=timeout,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise CommandMissing(f"the program `{words[0]}` is not there", remedy=remedy) from error
+    except subprocess.TimeoutExpired as error:
+        output = _masked(_text(error.stdout) + _text(error.stderr), secrets)
+        raise CommandFailed(
+            f"`{shown}` did not end within {timeout:g} s and was stopped", remedy=remedy, output=output
+        ) from error
+    if done.returncode != 0:
+        output = _masked(_text(done.stdout) + _text(done.stderr), secrets)
+        raise CommandFailed(f"`{shown}` ended with status {done.returncode}", remedy=remedy, output=output)
+    return done
+
+
+def _text(output: bytes | None) -> str:
+    return (output or b"")[-_TAIL:].decode("utf-8", "replace")
+
+
+def _masked(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text

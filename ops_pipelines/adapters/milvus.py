@@ -1,0 +1,148 @@
+"""Milvus and Milvus Lite, by the calls that both answer (Milvus 2.3 and later).
+
+Where they differ, the stricter one is kept to. Lite drops a collection through an alias, and one behind an
+alias, without a word: `drop` refuses both. Lite accepts index types that it cannot build and fails at load:
+`build_indexes` refuses them. pymilvus' iterator does not escape keys and leaves out the empty one, so `rows`
+pages by itself. Import this module where it is used: pymilvus takes two seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ops_pipelines.adapters import _milvus_rows as wire
+from ops_pipelines.adapters._milvus_collections import MilvusCollections
+from ops_pipelines.adapters._milvus_errors import mapped
+from ops_pipelines.errors import SchemaMismatch
+from ops_pipelines.policy.vectors import CollectionSchema
+
+_PAGE_FLOATS = 2_000_000
+"""Numbers of vectors that one page of rows may hold: about 70 MB as Python floats."""
+_EFFORT = {"HNSW": {"ef": 128}, "HNSW_SQ": {"ef": 128}, "IVF_FLAT": {"nprobe": 64}, "IVF_SQ8": {"nprobe": 64},
+           "IVF_PQ": {"nprobe": 64}, "DISKANN": {"search_list": 128}}  # fmt: skip
+"""Search parameters by index type: more than the defaults, so that answers hang less on how a graph grew."""
+
+
+class MilvusStore(MilvusCollections):
+    """Protocol VectorStore. `timeout` and `patience` are seconds: for a call, and for loads and indexes."""
+
+    def rows(
+        self,
+        name: str,
+        *,
+        batch: int = 1000,
+        fields: Sequence[str] | None = None,
+        partition: str | None = None,
+    ) -> Iterator[Sequence[Mapping[str, Any]]]:
+        """All rows in order of the primary key. A collection that is not loaded is, for that long."""
+        _, schema, _ = self._described(name)
+        key = schema.primary.name
+        wanted = ["*"] if fields is None else [key, *(field for field in fields if field != key)]
+        floats = sum(f.dimension or 0 for f in schema.vectors if fields is None or f.name in fields)
+        size = max(1, min(batch, 16_000, _PAGE_FLOATS // max(1, floats)))
+        borrowed = not self._loaded(name)
+        if borrowed:
+            self.load(name)
+        self.count(name)  # asked strongly, it waits until all earlier writes are seen; pages need not then
+        try:
+            yield from self._pages(name, schema, wanted, size, partition)
+        finally:
+            if borrowed:
+                with mapped(f"release {name}", self._where):
+                    self._client.release_collection(name, timeout=self._timeout)
+
+    def _pages(
+        self, name: str, schema: CollectionSchema, wanted: list[str], size: int, partition: str | None
+    ) -> Iterator[Sequence[Mapping[str, Any]]]:
+        key = schema.primary.name
+        last: Any = None
+        while True:
+            with mapped(f"read rows of {name}", self._where):
+                found = self._client.query(
+                    name,
+                    filter="" if last is None else f"{key} > {wire.key_literal(last)}",
+                    output_fields=wanted,
+                    limit=size,
+                    partition_names=[partition] if partition else None,
+                    iterator="True",
+                    reduce_stop_for_best="True",
+                    timeout=self._timeout,
+                )
+            if not found:
+                return
+            page = [wire.from_server(schema, row) for row in found]
+            last = wire.last_key([row[key] for row in page], last, f"{name} at {self._where}")
+            yield page
+
+    def get(self, name: str, keys: Sequence[str | int]) -> Sequence[Mapping[str, Any]]:
+        """Rows by primary key, in the order asked; absent ones are left out."""
+        _, schema, _ = self._described(name)
+        primary = schema.primary.name
+        found: dict[Any, Mapping[str, Any]] = {}
+        for some in wire.slices(keys):
+            with mapped(f"get rows of {name}", self._where):
+                answer = self._client.query(
+                    name,
+                    filter=wire.is_one_of(primary, some),
+                    output_fields=["*"],
+                    timeout=self._timeout,
+                    consistency_level="Strong",
+                )
+            found.update((row[primary], wire.from_server(schema, row)) for row in answer)
+        return [found[key] for key in keys if key in found]
+
+    def insert(self, name: str, rows: Sequence[Mapping[str, Any]], *, partition: str | None = None) -> None:
+        """Insert rows, as many calls as their bytes need. Real Milvus does not look whether a key is there."""
+        _, schema, _ = self._described(name)
+        given = schema.primary.auto_id and any(schema.primary.name in row for row in rows)
+        for some in wire.bites([wire.to_server(schema, row) for row in rows]):
+            try:
+                with mapped(f"insert into {name}", self._where):
+                    self._client.insert(name, some, partition_name=partition or "", timeout=self._timeout)
+            except SchemaMismatch as error:
+                raise wire.own_keys(name, error) if given else error from error
+
+    def upsert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert or replace rows by their keys. Lite keeps dynamic fields that the new row does not name."""
+        _, schema, _ = self._described(name)
+        for some in wire.bites([wire.to_server(schema, row) for row in rows]):
+            with mapped(f"upsert into {name}", self._where):
+                self._client.upsert(name, some, timeout=self._timeout)
+
+    def delete(self, name: str, keys: Sequence[str | int]) -> None:
+        """Delete rows by primary key; absent ones are nothing."""
+        _, schema, _ = self._described(name)
+        for some in wire.slices(keys):
+            with mapped(f"delete rows of {name}", self._where):
+                self._client.delete(
+                    name, filter=wire.is_one_of(schema.primary.name, some), timeout=self._timeout
+                )
+
+    def flush(self, name: str) -> None:
+        """Have everything that was inserted on the server's disk."""
+        with mapped(f"flush {name}", self._where):
+            self._client.flush(name, timeout=self._patience)
+
+    def search(
+        self, name: str, vectors: Sequence[Sequence[float]], *, field: str, limit: int
+    ) -> list[list[tuple[str | int, float]]]:
+        """(key, distance) of the nearest rows for each vector, nearest first."""
+        _, schema, _ = self._described(name)
+        key = schema.primary.name
+        index = schema.indexes.get(field)
+        with mapped(f"search {name}", self._where):
+            answers = self._client.search(
+                name,
+                data=[list(vector) for vector in vectors],
+                anns_field=field,
+                limit=limit,
+                output_fields=[key],
+                search_params={"params": dict(_EFFORT.get(index.type if index else "", {}))},
+                consistency_level="Strong",
+                timeout=self._timeout,
+            )
+            return [
+                [(hit[key] if key in hit else hit["id"], float(hit["distance"])) for hit in hits]
+                for hits in answers
+            ]

@@ -1,0 +1,96 @@
+"""The verb `restore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ops_pipelines.cli._shared import bucket_options, say_bad, show_dry
+from ops_pipelines.cli.output import Context, errors_in, json_option, show_json, show_rows
+from ops_pipelines.cli.progress import progress
+from ops_pipelines.errors import UsageError
+from ops_pipelines.wiring import bucket, snapshots
+
+
+@click.command()
+@click.argument("stack")
+@click.argument("snapshot")
+@click.option("--part", "parts", multiple=True, help="Restore this part only (kind/name); may be repeated.")
+@click.option("--into", help="Restore beside the live stack under this name, and switch nothing.")
+@click.option("--apply", is_flag=True, help="Do it. Without it, the plan is shown and nothing changes.")
+@bucket_options
+@json_option
+@click.pass_obj
+def restore(
+    context: Context,
+    stack: str,
+    snapshot: str,
+    parts: tuple[str, ...],
+    into: str | None,
+    apply: bool,
+    bucket_url: str | None,
+    endpoint: str | None,
+    region: str,
+    as_json: bool,
+) -> int:
+    """Put SNAPSHOT back: staged beside what is live, checked, then switched. A plan unless --apply.
+
+    With --bucket, the parts are written as files below the folder that --into names.
+    """
+    wanted = list(parts) or None
+    if bucket_url:
+        opened = bucket.open_bucket(bucket_url, endpoint, region, context.settings)
+        return _restore_files(opened, stack, snapshot, wanted, into, apply=apply, as_json=as_json)
+    site = context.site(stack)
+    plan = snapshots.plan_restore(site, snapshot, parts=wanted, into=into)
+    if not apply:
+        show_dry(plan, as_json=as_json)
+        return 0
+    with progress() as report:
+        result = snapshots.restore(
+            site, snapshot, parts=wanted, into=into, by="command line", progress=report
+        )
+    findings = [finding for one in result.parts for finding in one.findings]
+    if as_json:
+        show_json(result)
+        return 1 if errors_in(findings) else 0
+    show_rows(
+        ({"part": one.part, "place": one.place, "old one kept": one.kept} for one in result.parts),
+        empty="nothing was restored",
+    )
+    for words in result.skipped:
+        click.echo(f"! {words}")
+    say_bad(findings)
+    click.echo(f"{snapshot} is {'live' if result.switched else 'beside the live stack'}")
+    return 1 if errors_in(findings) else 0
+
+
+def _restore_files(
+    opened: bucket.OpenBucket,
+    stack: str,
+    snapshot: str,
+    wanted: list[str] | None,
+    into: str | None,
+    *,
+    apply: bool,
+    as_json: bool,
+) -> int:
+    if into is None:
+        raise UsageError(
+            "a restore from the bucket alone needs a folder", remedy="name one: --into ./restored"
+        )
+    plan = bucket.plan_restore(opened, stack, snapshot, parts=wanted, into=Path(into))
+    if not apply:
+        show_dry(plan, as_json=as_json)
+        return 0
+    with progress() as report:
+        written = bucket.restore(opened, stack, snapshot, parts=wanted, into=Path(into), progress=report)
+    if as_json:
+        show_json({"snapshot": snapshot, "into": into, "parts": written})
+    else:
+        click.echo(f"{snapshot} is in {into}")
+    return 0
+
+
+COMMANDS = (restore,)

@@ -1,0 +1,149 @@
+"""Verbs of deployments: plan, deploy, status, rollback, up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from ops_pipelines.cli.output import (
+    Context,
+    errors_in,
+    json_option,
+    profile_option,
+    show_findings,
+    show_json,
+    show_plan,
+    show_rows,
+)
+from ops_pipelines.cli.progress import progress
+from ops_pipelines.errors import OpsError
+from ops_pipelines.wiring import data, deployments
+
+
+@click.command()
+@click.argument("stack")
+@click.option("--to", type=click.IntRange(min=1), help="Show what going back to this revision would change.")
+@profile_option
+@json_option
+@click.pass_obj
+def plan(context: Context, stack: str, to: int | None, profile: str | None, as_json: bool) -> int:
+    """Show what a deploy of STACK would change, and what is missing for it. Nothing is changed."""
+    site = context.site(stack, profile)
+    planned = deployments.plan(site, to=to)
+    if to is not None:
+        show_plan(planned, as_json=as_json)
+        return 0
+    findings = deployments.preflight(site)
+    if as_json:
+        show_json({"plan": planned, "preflight": findings})
+        return 1 if errors_in(findings) else 0
+    show_plan(planned, as_json=False)
+    return show_findings(findings, as_json=False, good="everything that it needs is there")
+
+
+@click.command()
+@click.argument("stack")
+@profile_option
+@json_option
+@click.pass_obj
+def deploy(context: Context, stack: str, profile: str | None, as_json: bool) -> None:
+    """Make STACK run as it is declared: pull models, start components, create and fill collections.
+
+    A deploy that fails puts the earlier revision back.
+    """
+    site = context.site(stack, profile)
+    with progress() as report:
+        deployments.require_preflight(site)
+        data.fill(site, report)
+        result = deployments.deploy(site, by="command line", progress=report)
+        try:
+            collections = data.bring_collections(site, progress=report)
+        except OpsError:
+            click.echo(f"{_revision(result)}; its collections were not brought up to date:", err=True)
+            raise
+    if as_json:
+        show_json({**asdict(result), "collections": collections.rows})
+        return
+    show_plan(result.plan, as_json=False)
+    show_rows(deployments.status_rows(site), empty="no components")
+    show_rows(collections.rows, empty="no collections")
+    click.echo(_revision(result))
+
+
+@click.command()
+@click.argument("stack")
+@json_option
+@click.pass_obj
+def status(context: Context, stack: str, as_json: bool) -> int:
+    """Show each replica of STACK: its state, for how long, and whether it answers."""
+    site = context.site(stack)
+    rows = deployments.status_rows(site)
+    if as_json:
+        show_json(rows)
+    else:
+        show_rows(rows, empty="no components")
+    return 0 if all(row["answers"] == "yes" for row in rows) else 1
+
+
+@click.command()
+@click.argument("stack")
+@click.option(
+    "--to",
+    type=click.IntRange(min=1),
+    help="Revision to go back to (default: the one before the present deploy).",
+)
+@json_option
+@click.pass_obj
+def rollback(context: Context, stack: str, to: int | None, as_json: bool) -> None:
+    """Put the programs of an earlier revision of STACK back. `plan STACK --to N` shows it first.
+
+    Data stays as it is; where models or collections were others then, it is said how they come back.
+    """
+    site = context.site(stack)
+    deployments.require_supported(site)
+    with progress() as report:
+        number = deployments.previous(site) if to is None else to
+        result = deployments.deploy(site, to=number, by="command line", progress=report)
+    if as_json:
+        show_json(result)
+        return
+    show_plan(result.plan, as_json=False)
+    for finding in result.findings:
+        if finding.ok is not True:
+            click.echo(f"! {finding.subject}: {finding.message}")
+    click.echo(_revision(result))
+
+
+@click.command()
+@click.argument("stack")
+@json_option
+@click.pass_obj
+def revisions(context: Context, stack: str, as_json: bool) -> None:
+    """List what was deployed of STACK, newest first."""
+    found = deployments.revision_rows(context.site(stack))
+    if as_json:
+        show_json(found)
+    else:
+        show_rows(found, empty="nothing was deployed yet")
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Bring everything up, print the summary, and stop again.")
+@click.pass_obj
+def up(context: Context, once: bool) -> int:
+    """Start the embedded services, the Obelisk stack and the Dagster pages on this machine."""
+    from ops_pipelines.up.main import run
+
+    return run(context.settings, once=once)
+
+
+def _revision(result: deployments.DeployResult) -> str:
+    if result.revision is None:
+        return "nothing runs here for this stack, so no revision was recorded"
+    if not result.recorded:
+        return f"revision {result.revision} stands; nothing had changed"
+    return f"deployed as revision {result.revision}"
+
+
+COMMANDS = (plan, deploy, status, rollback, revisions, up)

@@ -1,0 +1,154 @@
+"""What keeps the data: the snapshot, the drill that proves it, the restore."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from ops_pipelines.defs import names
+from ops_pipelines.defs.configs import DrillConfig, NoConfig, RestoreConfig
+from ops_pipelines.defs.making import Events, make_asset
+from ops_pipelines.defs.metadata import (
+    check_result,
+    findings_metadata,
+    plan_metadata,
+    plan_text,
+    table,
+)
+from ops_pipelines.defs.running import LogProgress, failures, stop_if_bad
+from ops_pipelines.defs.serving_assets import dry_run
+from ops_pipelines.policy.plan import Finding
+from ops_pipelines.policy.words import size_in_words
+from ops_pipelines.wiring import drills, snapshots
+from ops_pipelines.wiring.site import Site
+
+
+def snapshot(site: Site) -> dg.AssetsDefinition:
+    """A backup of every part, verified. One that does not hold fails the run, so that somebody is told."""
+    key = names.key(site.name, "snapshot")
+    deps = ["model_cache"] if site.stack.caches else []
+    deps.append("collections" if site.stack.collections else "deployment")
+
+    def run(context: dg.AssetExecutionContext, _config: NoConfig) -> Events:
+        progress = LogProgress(context)
+        with failures():
+            manifest = snapshots.backup(site, by=f"run {context.run_id}", progress=progress)
+            findings = snapshots.verify(site, manifest.snapshot, depth="sizes", progress=progress)
+        context.instance.add_dynamic_partitions(names.snapshots(site.name).name or "", [manifest.snapshot])
+        rows = [
+            {"part": part.key, "files": len(part.files), "size": size_in_words(part.size),
+             "consistency": part.consistency}
+            for part in manifest.parts
+        ]  # fmt: skip
+        yield dg.MaterializeResult(
+            data_version=dg.DataVersion(manifest.snapshot),
+            metadata={
+                "snapshot": manifest.snapshot,
+                "parts": table(rows),
+                "size": size_in_words(manifest.size),
+                "bytes": manifest.size,
+                "bytes uploaded": manifest.uploaded,
+                "questions kept": len(manifest.questions),
+            },
+        )
+        verified = check_result(key, "verified", (*findings, *snapshots.kept_findings(site, manifest)))
+        yield verified
+        stop_if_bad(f"{manifest.snapshot} is not whole", verified)
+
+    return make_asset(
+        site,
+        "snapshot",
+        run,
+        NoConfig,
+        kinds={"s3"},
+        deps=deps,
+        description=f"The newest backup of every part of {site.name}, under one manifest, verified.",
+        checks={"verified": "Every blob is in the bucket with its size and digest."},
+    )
+
+
+def drill(site: Site) -> dg.AssetsDefinition:
+    """The proof. One that fails, fails its run, so that somebody is told."""
+    key = names.key(site.name, "drill")
+
+    def run(context: dg.AssetExecutionContext, config: DrillConfig) -> Events:
+        with failures():
+            report = drills.drill(
+                site, config.snapshot or None, full=config.full, progress=LogProgress(context)
+            )
+        yield dg.MaterializeResult(
+            metadata={
+                "snapshot": report.snapshot,
+                "verdict": report.verdict,
+                "recall@10": report.recall if report.recall is not None else "not asked",
+                "seconds to restore": round(report.seconds, 2),
+                "age of the snapshot in hours": round(report.age / 3600, 3),
+                "size": size_in_words(report.size),
+                "full": report.full,
+                **findings_metadata(report.findings),
+            }
+        )
+        proven = check_result(key, "answers_as_before", report.findings)
+        yield proven
+        stop_if_bad(f"the drill of {report.snapshot} has {report.verdict}", proven)
+
+    return make_asset(
+        site,
+        "drill",
+        run,
+        DrillConfig,
+        kinds={"task"},
+        deps=["snapshot"],
+        description=(
+            f"Proof that a snapshot of {site.name} answers as before: restored to a throw-away place, started, "
+            "and asked the questions whose answers were kept. The live stack is not touched."
+        ),
+        checks={
+            "answers_as_before": (
+                f"Digests and counts hold, recall@10 is at least {site.stack.drill.recall_at_10:g}."
+            )
+        },
+    )
+
+
+def restore(site: Site) -> dg.AssetsDefinition:
+    """Puts back the snapshot that was chosen as partition; a dry run unless `apply` is set."""
+
+    def run(context: dg.AssetExecutionContext, config: RestoreConfig) -> Events:
+        chosen = context.partition_key if context.has_partition_key else ""
+        parts, into = config.parts or None, config.into or None
+        with failures():
+            snapshots.refuse_nothing_chosen(site, chosen)
+            if config.apply:
+                snapshots.refuse_backfill(context.run.tags)
+            plan = snapshots.plan_restore(site, chosen, parts=parts, into=into)
+            if not config.apply:
+                yield dry_run(context, plan, partition=chosen)
+                return
+            context.log.info(plan_text(plan))
+            by, progress = f"run {context.run_id}", LogProgress(context)
+            result = snapshots.restore(site, chosen, parts=parts, into=into, by=by, progress=progress)
+        rows = [{"part": one.part, "place": one.place, "old one kept": one.kept} for one in result.parts]
+        found: tuple[Finding, ...] = tuple(f for one in result.parts for f in one.findings)
+        yield dg.MaterializeResult(
+            metadata={
+                "restored": table(rows),
+                "live": result.switched,
+                **plan_metadata(plan),
+                **findings_metadata(found),
+            }
+        )
+
+    return make_asset(
+        site,
+        "restore",
+        run,
+        RestoreConfig,
+        kinds={"s3"},
+        deps=["snapshot"],
+        description=(
+            f"Puts a snapshot of {site.name} back. Open the launchpad from the menu beside Materialize and choose "
+            "the snapshot: without `apply` the run shows its plan and changes nothing."
+        ),
+        partitions=names.snapshots(site.name),
+        always=False,
+    )

@@ -1,0 +1,93 @@
+"""What a person can set in the launchpad. What changes something is off unless it is asked for."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import dagster as dg
+from pydantic import Field
+
+
+class Depth(Enum):
+    """How far a verification looks. Name and value are the same, as Dagster shows the one and takes the other."""
+
+    listed = "listed"
+    sizes = "sizes"
+    checksums = "checksums"
+
+
+class NoConfig(dg.Config):
+    """Nothing can be set."""
+
+
+class FillConfig(dg.Config):
+    """Model caches."""
+
+    apply: bool = Field(default=False, description="Pull the models that are missing. Off: say which are.")
+
+
+class DeployConfig(dg.Config):
+    """Deployment."""
+
+    apply: bool = Field(default=False, description="Change what runs. Off: show the plan.")
+    rollback_to: int = Field(
+        default=0, description="Put this earlier revision back. 0: deploy what is declared.", ge=0
+    )
+
+
+class CollectionsConfig(dg.Config):
+    """Vector collections."""
+
+    apply: bool = Field(
+        default=False,
+        description="Create what is missing and fill it from its corpus. Off: show what differs.",
+    )
+
+
+class DrillConfig(dg.Config):
+    """A drill."""
+
+    full: bool = Field(default=False, description="Compare every row and every blob, not a sample.")
+    snapshot: str = Field(default="", description="Snapshot to prove. Empty: the newest.")
+
+
+class RestoreConfig(dg.Config):
+    """A restore of the snapshot that was chosen as partition."""
+
+    apply: bool = Field(default=False, description="Restore and switch over. Off: show the plan.")
+    parts: list[str] = Field(
+        default=[],
+        description="Parts to restore, such as collection/obelisk_docs. Empty: all that can be put back here.",
+    )
+    into: str = Field(
+        default="", description="Restore beside the live stack under this name, and switch nothing."
+    )
+
+
+class VerifyConfig(dg.Config):
+    """What a verification reads."""
+
+    stack: str = Field(description="Name of the stack.")
+    snapshot: str = Field(default="", description="Snapshot to verify. Empty: the newest.")
+    depth: Depth = Field(
+        default=Depth.checksums,
+        validate_default=True,
+        description="What of each blob is compared: that it is listed, its size, or all of its content.",
+    )
+
+
+class PruneConfig(dg.Config):
+    """Pruning by the stack's `backup.keep`."""
+
+    stack: str = Field(description="Name of the stack.")
+    apply: bool = Field(default=False, description="Delete. Off: show what would go, and why.")
+
+
+class ScaleConfig(dg.Config):
+    """A scaling decision that is to be carried out."""
+
+    stack: str = Field(description="Name of the stack.")
+    scaling: str = Field(description="Name under `scaling:` of the stack.")
+    current: int = Field(description="Replicas that the decision was made for.", ge=0)
+    wanted: int = Field(description="Replicas that it asks for.", ge=0)
+    decided: str = Field(description="When it was made (ISO 8601). A decision that is too old is refused.")

@@ -1,0 +1,1 @@
+"""The loops that carry a decision out. They are handed their adapters."""

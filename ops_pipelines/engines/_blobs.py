@@ -1,0 +1,212 @@
+"""Content in the bucket: what is there, bringing it there, proving that it arrived, bringing it back.
+
+Blobs are keyed by their SHA-256 and shared by all stacks, so an upload that was cut off costs the next one
+nothing but the file it was at, and none of them is ever half: an object appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ops_pipelines.engines.ports import Fetch, ObjectStore
+from ops_pipelines.errors import ChecksumMismatch, ObjectMissing, PartFailed, SnapshotDamaged
+from ops_pipelines.policy.layout import Layout
+from ops_pipelines.policy.manifest import FileEntry
+
+WORKERS = 4
+MANY = 256
+"""Above so many blobs, one listing of the bucket is cheaper than a question for each."""
+SMALL = 1 << 20
+"""Bytes below which a new blob is read back before it is trusted."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file to be stored."""
+
+    part: str
+    entry: FileEntry
+    source: Path
+
+
+def in_parallel(
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int = WORKERS
+) -> list[Result]:
+    """Results of `work` in the order of `items`. The first error ends it, once what has begun is over."""
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="blobs")
+    try:
+        futures = [pool.submit(work, item) for item in items]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def stored_sizes(store: ObjectStore, layout: Layout, digests: Collection[str]) -> dict[str, int]:
+    """Bytes of those blobs that are in the bucket, without blobs whose stored checksum is another one."""
+    if len(digests) > MANY:
+        listed = ((layout.digest_of(info.key), info.size) for info in store.list(layout.blobs))
+        return {digest: size for digest, size in listed if digest is not None and digest in digests}
+
+    def look(digest: str) -> tuple[str, int | None]:
+        info = store.head(layout.blob(digest))
+        return digest, None if info is None or info.sha256 not in (None, digest) else info.size
+
+    return {digest: size for digest, size in in_parallel(look, digests) if size is not None}
+
+
+def upload(
+    store: ObjectStore, layout: Layout, files: Sequence[Upload], progress: Callable[[int], None]
+) -> None:
+    """Store files under their digests. `progress` gets bytes as they go, from several threads.
+
+    Raises PartFailed where a file is no longer what its entry says."""
+
+    def one(file: Upload) -> None:
+        entry = file.entry
+        try:
+            if file.source.stat().st_size != entry.size:
+                raise _changed(file)
+            store.put_file(layout.blob(entry.sha256), file.source, sha256=entry.sha256, progress=progress)
+        except ChecksumMismatch as error:
+            if file_digest(file.source) != entry.sha256:
+                raise _changed(file) from error
+            raise
+        except FileNotFoundError as error:
+            raise PartFailed(
+                f"{file.part}: {entry.path} was removed while it was read",
+                remedy="take the backup again once nothing writes there",
+            ) from error
+
+    in_parallel(one, files)
+
+
+def confirm(store: ObjectStore, layout: Layout, wanted: Mapping[str, int], new: Collection[str]) -> None:
+    """Prove that every blob is in the bucket as it should be, the `new` ones by their checksums too.
+
+    `wanted` is bytes by digest. Small new blobs are read back and hashed. Raises SnapshotDamaged that names
+    the first one that is not there or not right."""
+    old = [digest for digest in wanted if digest not in new]
+    sizes = stored_sizes(store, layout, old)
+    for digest in old:
+        if sizes.get(digest) != wanted[digest]:
+            raise _not_stored(store, digest, wanted[digest], sizes.get(digest))
+
+    def prove(digest: str) -> None:
+        info = store.head(layout.blob(digest))
+        if info is None or info.size != wanted[digest] or info.sha256 not in (None, digest):
+            raise _not_stored(store, digest, wanted[digest], info.size if info else None)
+        if info.size < SMALL:
+            content, _ = store.get(layout.blob(digest))
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise _not_stored(store, digest, wanted[digest], len(content))
+
+    in_parallel(prove, [digest for digest in wanted if digest in new])
+
+
+def fetcher(store: ObjectStore, layout: Layout, snapshot: str) -> Fetch:
+    """A Fetch that reads the blobs of one snapshot.
+
+    It streams into a temporary file beside the destination, hashes on the way, and renames when all is there.
+    A link's entry becomes the link. Raises ChecksumMismatch or ObjectMissing, which name blob and snapshot,
+    and PartFailed where the disk is full; nothing is left of a file that did not arrive."""
+
+    def fetch(entry: FileEntry, destination: Path) -> None:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        mark = hashlib.sha256(destination.name.encode()).hexdigest()[:16]
+        temporary = destination.with_name(f".fetching-{mark}")
+        try:
+            if entry.link is not None:
+                temporary.unlink(missing_ok=True)
+                temporary.symlink_to(entry.link)
+            else:
+                _receive(store, layout.blob(entry.sha256), entry, temporary, snapshot)
+            temporary.replace(destination)
+        except OSError as error:
+            _forget(temporary)
+            raise disk_error(error, destination, entry.size) from error
+        except BaseException:
+            _forget(temporary)
+            raise
+
+    return fetch
+
+
+def _receive(store: ObjectStore, key: str, entry: FileEntry, path: Path, snapshot: str) -> None:
+    digest = hashlib.sha256()
+    try:
+        with path.open("wb") as file:
+            for piece in store.stream(key):
+                digest.update(piece)
+                file.write(piece)
+            file.flush()
+            os.fchmod(file.fileno(), entry.mode & 0o777)
+            os.fsync(file.fileno())
+    except ObjectMissing as error:
+        raise ObjectMissing(
+            f"the blob {entry.sha256} ({entry.path}) of snapshot {snapshot} is not in {store.name}",
+            remedy="restore another snapshot, and take a new backup: it stores the blob again",
+        ) from error
+    if digest.hexdigest() != entry.sha256:
+        raise ChecksumMismatch(
+            f"the blob {entry.sha256} ({entry.path}) of snapshot {snapshot} is altered: "
+            f"its content in {store.name} has the digest {digest.hexdigest()}",
+            remedy="restore another snapshot, and find out what wrote into the bucket",
+        )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def disk_error(error: OSError, path: Path, size: int) -> PartFailed:
+    """The error that a person is told where `size` bytes could not be written to `path`."""
+    if error.errno not in _FULL:
+        return PartFailed(
+            f"{path} cannot be written: {error.strerror or error}",
+            remedy="check the folder's rights and its disk",
+        )
+    free = 0
+    with suppress(OSError):
+        free = shutil.disk_usage(path.parent).free
+    return PartFailed(
+        f"the disk is full: {path.parent} has {free} bytes free, {path.name} needs {size}",
+        remedy="free some space there and try again, or choose a place on another disk",
+    )
+
+
+def _forget(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _changed(file: Upload) -> PartFailed:
+    return PartFailed(
+        f"{file.part}: {file.entry.path} changed while it was read",
+        remedy="take the backup again once nothing writes there; what was stored already is not sent twice",
+    )
+
+
+def _not_stored(store: ObjectStore, digest: str, wanted: int, found: int | None) -> SnapshotDamaged:
+    state = "is not there" if found is None else f"has {found} bytes or another content"
+    return SnapshotDamaged(
+        f"the blob {digest} ({wanted} bytes) {state} in {store.name} after it was stored",
+        remedy="take the backup again, and look whether something else deletes or writes in the bucket",
+    )

@@ -1,0 +1,1 @@
+"""The kinds of parts that a backup holds, one module each."""

@@ -1,0 +1,186 @@
+"""Where a collection is restored to: a new one beside the live one, and one step from the old to the new.
+
+docs                     what clients use: an alias
+docs__1                  what it points at
+docs__restore_<word>     a copy that a restore or a drill made: never live, and may be removed
+docs__at_<word>          a copy that went live, so that nothing takes it for a leftover later
+docs__before_<word>      a collection that bore the name itself and made room for the alias
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from ops_pipelines.engines.parts._collection_check import check_place
+from ops_pipelines.engines.parts._row_files import read_rows
+from ops_pipelines.engines.ports import Fetch, Progress, VectorStore
+from ops_pipelines.errors import PartFailed, Refused, SnapshotDamaged
+from ops_pipelines.policy.collection_schema import SCHEMA_FILE, SchemaFile, decode_schema
+from ops_pipelines.policy.manifest import FileEntry, Part
+from ops_pipelines.policy.plan import Finding, Step
+from ops_pipelines.policy.rowfiles import partition_of
+from ops_pipelines.policy.schema_drift import check_name
+
+_log = structlog.get_logger()
+_STAGED = "__restore_"
+
+
+@dataclass(frozen=True)
+class CollectionTarget:
+    """One collection of a server. `name` is what clients use."""
+
+    name: str
+    store: VectorStore
+    scratch: Path
+    """Folder for one file of rows at a time."""
+    batch: int = 1000
+    kind: str = "collection"
+
+    def plan(self, part: Part, into: str | None) -> tuple[Step, ...]:
+        """What would be created, with the bytes that are fetched, and what the name would point at."""
+        place = self._place(into or _word(part))
+        rows = part.facts.get("rows", "unknown")
+        steps = [Step("create", part.key, f"{place}: {rows} rows, indexed and loaded", part.size)]
+        if into is not None:
+            detail = f"{place} is for looking at: a later restore removes it"
+            return (*steps, Step("keep", part.key, detail))
+        live = self._live()
+        if live is None:
+            return (*steps, Step("switch", part.key, f"{self.name} -> the new collection; there was none"))
+        where = f"{live}, which is kept" if live != self.name else f"{self._before(part)}, its new name"
+        return (
+            *steps,
+            Step("switch", part.key, f"{self.name} -> the new collection; the old one stays {where}"),
+        )
+
+    def stage(self, part: Part, into: str | None, fetch: Fetch, progress: Progress) -> str:
+        """Create the place, fill it, index it, load it, and return its name.
+
+        `into` is a word for its name. What an earlier, killed call left of it is dropped first. Raises
+        PartFailed where the part holds no schema, SchemaMismatch where the server lacks what it needs."""
+        check_name(self.name)
+        place = self._place(into or _word(part))
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        kept = self._schema(part, fetch)
+        if self.store.state(place) is not None:
+            self.store.drop(place)
+        self.store.create(place, kept.schema)
+        done, total = 0, part.facts.get("rows")
+        progress(f"restore {self.name}", done, total, "rows")
+        for entry in part.files:
+            partition = partition_of(entry.path)
+            if partition is None:
+                continue
+            file = self.scratch / f"{place}.parquet"
+            try:
+                fetch(entry, file)
+                for rows in read_rows(file, kept.schema, batch=self.batch):
+                    self.store.insert(place, rows, partition=None if partition == "_default" else partition)
+                    done += len(rows)
+                    progress(f"restore {self.name}", done, total, "rows")
+            finally:
+                file.unlink(missing_ok=True)
+        self.store.flush(place)
+        self.store.build_indexes(place, kept.schema)
+        self.store.load(place)
+        _log.info("collection staged", collection=place, rows=done)
+        return place
+
+    def check(self, part: Part, place: str, *, full: bool) -> tuple[Finding, ...]:
+        """Schema and count against the part; then every row (`full`), or the kept sample of them, bit for bit."""
+        return check_place(self.store, part, self._place(place), full=full, batch=self.batch)
+
+    def switch(self, part: Part, place: str) -> str:
+        """Point the name at the place, and say where the old collection is kept (empty: there was none).
+
+        The alias moves in one step. Only where the name is a collection's own, and no alias yet, are there two:
+        the collection is renamed away, then the alias made; killed in between, the same call does the rest."""
+        staged = self._place(place)
+        if self.store.state(staged) is None:
+            raise PartFailed(
+                f"{staged} is not there to be switched to", remedy="restore again: that makes a new one"
+            )
+        fresh = self._free(f"{self.name}__at_{staged.split(_STAGED, 1)[1]}")
+        self.store.rename(staged, fresh)
+        self.store.load(fresh)
+        old = self._live()
+        if old == self.name:
+            old = self._before(part)
+            self.store.rename(self.name, old)
+        self.store.point_alias(self.name, fresh)
+        _log.info("collection switched", collection=self.name, now=fresh, kept=old or "")
+        return old or ""
+
+    def discard(self, place: str) -> None:
+        """Drop a place that `stage` made; one that is not there is nothing. Refuses what is live."""
+        staged = self._place(place)
+        if place in (self.name, self._live()) or staged in self.store.aliases().values():
+            raise Refused(
+                f"{place} is live: it is what clients use as {self.name}",
+                remedy="name a place that a restore made (its name holds `__restore_`)",
+            )
+        if self.store.state(staged) is not None:
+            self.store.drop(staged)
+
+    def leftovers(self) -> tuple[str, ...]:
+        """Places that a restore or a drill made and nobody switched to."""
+        live = set(self.store.aliases().values())
+        return tuple(
+            name
+            for name in self.store.collections()
+            if name.startswith(self.name + _STAGED) and name not in live
+        )
+
+    def _place(self, word: str) -> str:
+        """The collection that a word, or a place's own name, means."""
+        word = word.removeprefix(self.name + _STAGED)
+        return check_name(self.name + _STAGED + re.sub(r"[^A-Za-z0-9_]", "_", word))
+
+    def _live(self) -> str | None:
+        """Physical collection that clients reach by the name; the name itself where it is no alias."""
+        known = self.store.aliases().get(self.name)
+        return known or (self.name if self.name in self.store.collections() else None)
+
+    def _before(self, part: Part) -> str:
+        return self._free(f"{self.name}__before_{_word(part)}")
+
+    def _free(self, name: str) -> str:
+        """The name, numbered where it is taken: a collection that is kept is never put in the shade."""
+        taken = set(self.store.collections())
+        number = 1
+        while (free := name if number == 1 else f"{name}_{number}") in taken:
+            number += 1
+        return free
+
+    def _schema(self, part: Part, fetch: Fetch) -> SchemaFile:
+        entry = next((entry for entry in part.files if entry.path == SCHEMA_FILE), None)
+        if entry is None:
+            raise SnapshotDamaged(
+                f"{part.key} holds no {SCHEMA_FILE}", remedy="restore from another snapshot"
+            )
+        return decode_schema(self._fetched(entry, fetch), where=part.key)
+
+    def _fetched(self, entry: FileEntry, fetch: Fetch) -> bytes:
+        file = self.scratch / f"{_digest(self.name)}.json"
+        try:
+            fetch(entry, file)
+            return file.read_bytes()
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def _word(part: Part) -> str:
+    """Word for the place of a restore that names none: the same for the same content."""
+    facts: Mapping[str, Any] = part.facts
+    return _digest(f"{facts.get('digest')}{[entry.sha256 for entry in part.files]}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,147 @@
+"""Remove blobs that no snapshot of any stack refers to, uploads never finished, marks of nothing.
+
+Backups use blobs that are there already, so nothing is removed unless the leases of all stacks are held, and
+nothing at all while one manifest of the bucket cannot be read: it may refer to any blob.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from ops_pipelines.engines._blobs import in_parallel
+from ops_pipelines.engines.lease import take_sweep_lease
+from ops_pipelines.engines.ports import Fence, ObjectStore
+from ops_pipelines.engines.snapshots import check_format, load_manifest, stacks_in
+from ops_pipelines.errors import FormatTooNew, LeaseHeld, SnapshotDamaged, SnapshotUnknown
+from ops_pipelines.policy.layout import Layout
+from ops_pipelines.policy.plan import Plan, Step
+
+log = structlog.get_logger()
+
+GRACE = timedelta(hours=24)
+"""Younger things are left alone: somebody may be about to refer to them."""
+_BATCH = 500
+_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class _Waste:
+    """What nobody refers to."""
+
+    blobs: tuple[tuple[str, int], ...]
+    """(key, bytes)"""
+    marks: tuple[str, ...]
+    """Keys of marks without a manifest."""
+    uploads: tuple[tuple[str, str, datetime], ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        blobs = (Step("remove", f"blob/{key.rpartition('/')[2]}", "no snapshot refers to it", size)
+                 for key, size in self.blobs)  # fmt: skip
+        marks = (Step("remove", f"mark/{key}", "its snapshot is not there") for key in self.marks)
+        uploads = (Step("remove", f"upload/{key}", f"begun {begun:%Y-%m-%d %H:%M} UTC, never finished")
+                   for key, _, begun in self.uploads)  # fmt: skip
+        return (*blobs, *marks, *uploads)
+
+
+def sweep_plan(store: ObjectStore, layout: Layout, *, grace: timedelta = GRACE) -> Plan:
+    """What `sweep` would remove; nothing is changed and no lease is taken.
+
+    Raises SnapshotDamaged or FormatTooNew where one manifest of the bucket cannot be read."""
+    check_format(store, layout)
+    return Plan("sweep", _waste(store, layout, grace).steps)
+
+
+def sweep(store: ObjectStore, layout: Layout, *, holder: str, ttl: float, grace: timedelta = GRACE) -> Plan:
+    """Remove what nobody refers to and return what it was.
+
+    Where somebody works on one of the stacks, nothing is removed, and the plan's warning says who: try again
+    later. Raises SnapshotDamaged or FormatTooNew where one manifest of the bucket cannot be read, LeaseLost.
+    """
+    check_format(store, layout)
+    if not _waste(store, layout, grace).steps:  # most nights: nobody need be kept waiting
+        return Plan("sweep", ())
+    try:
+        with take_sweep_lease(store, layout, holder=holder, purpose="sweep", ttl=ttl) as (fence, take):
+            fences = [fence, *(take(stack) for stack in stacks_in(store, layout))]
+            waste = _waste(store, layout, grace)
+            _remove(store, waste, fences)
+    except LeaseHeld as error:
+        log.info("sweep postponed", reason=error.message)
+        return Plan("sweep", (), (f"postponed: {error.message}",))
+    log.info("swept", blobs=len(waste.blobs), bytes=sum(size for _, size in waste.blobs),
+             uploads=len(waste.uploads), marks=len(waste.marks))  # fmt: skip
+    return Plan("sweep", waste.steps)
+
+
+def _remove(store: ObjectStore, waste: _Waste, fences: Sequence[Fence]) -> None:
+    keys = [*(key for key, _ in waste.blobs), *waste.marks]
+    for start in range(0, len(keys), _BATCH):
+        _check(fences)
+        store.delete(keys[start : start + _BATCH])
+    for key, upload, _ in waste.uploads:
+        _check(fences)
+        store.abort_upload(key, upload)
+
+
+def _check(fences: Sequence[Fence]) -> None:
+    for fence in fences:
+        fence.check()
+
+
+def _waste(store: ObjectStore, layout: Layout, grace: timedelta) -> _Waste:
+    before = store.now() - grace
+    committed: list[tuple[str, str]] = []
+    marks: dict[tuple[str, str], list[tuple[str, datetime]]] = {}
+    for info in store.list(layout.stacks):
+        stack, found = layout.stack_of(info.key), layout.snapshot_of(info.key)
+        if stack is None or found is None:
+            continue
+        snapshot, rest = found
+        if rest == "manifest.json":
+            committed.append((stack, snapshot))
+        elif rest.startswith("marks/"):
+            marks.setdefault((stack, snapshot), []).append((info.key, info.modified))
+    used = _references(store, layout, committed)
+    return _Waste(
+        blobs=tuple(_unused(store, layout, used, before)),
+        marks=tuple(
+            key
+            for owner, found_marks in marks.items()
+            if owner not in set(committed) and all(modified < before for _, modified in found_marks)
+            for key, _ in found_marks
+        ),
+        uploads=tuple(one for one in store.unfinished_uploads(layout.root) if one[2] < before),
+    )
+
+
+def _unused(
+    store: ObjectStore, layout: Layout, used: set[str], before: datetime
+) -> Iterator[tuple[str, int]]:
+    for info in store.list(layout.blobs):
+        digest = layout.digest_of(info.key)
+        if digest is not None and digest not in used and info.modified < before:
+            yield info.key, info.size
+
+
+def _references(store: ObjectStore, layout: Layout, committed: Sequence[tuple[str, str]]) -> set[str]:
+    """Digests that any manifest refers to."""
+
+    def read(one: tuple[str, str]) -> list[str]:
+        stack, snapshot = one
+        try:
+            return [digest for digest, _ in load_manifest(store, layout, stack, snapshot).blobs()]
+        except SnapshotUnknown:  # pruned since it was listed
+            return []
+        except (SnapshotDamaged, FormatTooNew) as error:
+            raise type(error)(
+                f"nothing is swept while one manifest cannot be read: {error.message}",
+                remedy=f"if `ops-pipelines verify {stack} {snapshot}` agrees that it is lost, delete "
+                f"{layout.manifest(stack, snapshot)} from the bucket; else upgrade ops-pipelines",
+            ) from error
+
+    return {digest for digests in in_parallel(read, committed, workers=_WORKERS) for digest in digests}

@@ -1,0 +1,174 @@
+"""References of databases, backup, drill, smoke test, messages and scaling."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from ops_pipelines.policy._link_problem import LinkProblem, known_words, no_component, no_secret
+from ops_pipelines.stack.model import Stack
+
+_LEASE = 30.0
+
+
+def database_links(stack: Stack) -> Iterator[LinkProblem]:
+    """Databases and the servers and secrets that they name."""
+    for name, database in stack.databases.items():
+        where = f"databases.{name}"
+        server = stack.components.get(database.component)
+        if server is None:
+            yield no_component(
+                stack, f"{where}.component", database.component, "the database is on no server"
+            )
+        elif server.kind != database.kind:
+            yield LinkProblem(
+                f"{where}.component", f"{database.component}, which is of kind {server.kind}",
+                f"it serves no {database.kind} database", f"name a component of kind {database.kind}",
+            )  # fmt: skip
+        if database.password is not None:
+            yield from no_secret(stack, f"{where}.password", database.password)
+        for index, secret in enumerate(database.needs):
+            yield from no_secret(stack, f"{where}.needs.{index}", secret)
+
+
+def operation_links(stack: Stack) -> Iterator[LinkProblem]:
+    """Backup, smoke test, messages and drill."""
+    backup = stack.backup
+    if backup is not None:
+        keys = {"access_key": backup.access_key, "secret_key": backup.secret_key}
+        for word, secret in keys.items():
+            if secret is not None:
+                yield from no_secret(stack, f"backup.{word}", secret)
+        if (backup.access_key is None) != (backup.secret_key is None):
+            absent = next(word for word, secret in keys.items() if secret is None)
+            yield LinkProblem(
+                "backup", f"no `{absent}`", "one key without the other opens no bucket",
+                f"add `{absent}: …`, or leave both out to use the credentials of the environment",
+            )  # fmt: skip
+        if backup.lease < _LEASE:
+            yield LinkProblem(
+                "backup.lease", f"{backup.lease:g} s", "a slow answer of the store would lose the lease",
+                f"make it {_LEASE:g}s or longer",
+            )  # fmt: skip
+        yield from _url("backup.endpoint", backup.endpoint, "no bucket could be reached", "null for Amazon's")
+    if stack.smoke is not None:
+        yield from _smoke(stack)
+    for index, secret in enumerate(stack.notify.urls):
+        yield from no_secret(stack, f"notify.urls.{index}", secret)
+    yield from _drill(stack)
+
+
+def _smoke(stack: Stack) -> Iterator[LinkProblem]:
+    smoke = stack.smoke
+    if smoke is None:
+        return
+    model = stack.models.get(smoke.model)
+    if model is None:
+        found, breaks = f"no model `{smoke.model}`", "no deploy could be shown to work"
+        yield LinkProblem("smoke.model", found, breaks, known_words(smoke.model, stack.models, "models"))
+    elif model.served_by is None:
+        yield LinkProblem(
+            "smoke.model", f"{smoke.model}, which no component serves", "there is nobody to ask",
+            f"set models.{smoke.model}.served_by",
+        )  # fmt: skip
+    if smoke.collection is None:
+        return
+    collection = stack.collections.get(smoke.collection)
+    if collection is None:
+        yield LinkProblem(
+            "smoke.collection", f"no collection `{smoke.collection}`", "there is nothing to search",
+            known_words(smoke.collection, stack.collections, "collections"),
+        )  # fmt: skip
+    elif collection.embedding != smoke.model and model is not None:
+        yield LinkProblem(
+            "smoke.collection", f"{smoke.collection}, which holds vectors of {collection.embedding or 'no model'}",
+            f"a vector of {smoke.model} cannot be searched in it",
+            f"ask {collection.embedding} in smoke.model, or leave the collection out",
+        )  # fmt: skip
+
+
+def _drill(stack: Stack) -> Iterator[LinkProblem]:
+    questions = stack.drill.questions
+    for index, question in enumerate(questions):
+        if not question.strip():
+            yield LinkProblem(
+                f"drill.questions.{index}", "an empty question", "nothing can be asked with it", "write one"
+            )
+    for question, count in Counter(questions).items():
+        if count > 1:
+            index = len(questions) - 1 - questions[::-1].index(question)
+            yield LinkProblem(
+                f"drill.questions.{index}", f"{question!r} again", "it proves nothing twice", "write another",
+                "warning",
+            )  # fmt: skip
+    asked = any(each.embedding and each.backup for each in stack.collections.values())
+    if questions and not asked:
+        yield LinkProblem(
+            "drill.questions", "questions, and no collection with `embedding` that is backed up",
+            "they are asked of nothing", "set `embedding` of a collection, or take the questions out", "warning",
+        )  # fmt: skip
+
+
+def scaling_links(stack: Stack) -> Iterator[LinkProblem]:
+    """Scaling rules: their component, their bounds, where their readings come from."""
+    owners: dict[str, str] = {}
+    for name, rule in stack.scaling.items():
+        where = f"scaling.{name}"
+        component = stack.components.get(rule.component)
+        if component is None:
+            yield no_component(stack, f"{where}.component", rule.component, "there is nothing to scale")
+        elif component.address is not None and rule.owner == "ops-pipelines":
+            yield LinkProblem(
+                f"{where}.component", f"{rule.component}, which runs elsewhere (it has an `address`)",
+                "its replicas are not this stack's to change", "scale it where it runs, and remove this rule",
+            )  # fmt: skip
+        if rule.component in owners:
+            yield LinkProblem(
+                f"{where}.component", f"{rule.component}, which scaling.{owners[rule.component]} scales too",
+                "two owners of one number undo each other's changes", "leave one rule for each component",
+            )  # fmt: skip
+        owners.setdefault(rule.component, name)
+        if rule.minimum > rule.maximum:
+            yield LinkProblem(
+                f"{where}.minimum", f"{rule.minimum}, above the maximum of {rule.maximum}",
+                "no number of replicas would do", "make it the maximum at most",
+            )  # fmt: skip
+        if not rule.signals:
+            yield LinkProblem(f"{where}.signals", "no signals", "nothing could be decided", "add a signal")
+        elif rule.policy == "weighted" and not any(signal.weight for signal in rule.signals.values()):
+            yield LinkProblem(
+                f"{where}.signals", "no weight above 0", "the weighted mean would be of nothing",
+                "give a signal a weight",
+            )  # fmt: skip
+        ports: Mapping[str, int] = component.ports if component else {}
+        for path, source in [(f"{where}.source", rule.source)] + [
+            (f"{where}.signals.{word}.source", signal.source or "") for word, signal in rule.signals.items()
+        ]:
+            yield from _source(path, source, ports)
+
+
+def _source(path: str, source: str, ports: Mapping[str, int]) -> Iterator[LinkProblem]:
+    for word in source.split("{port.")[1:]:
+        port = word.partition("}")[0]
+        if port not in ports:
+            yield LinkProblem(
+                path, f"no port `{port}`", "no reading could be taken",
+                known_words(port, ports, "ports of the component"),
+            )  # fmt: skip
+    if source and "{" not in source:
+        yield from _url(path, source, "no reading could be taken")
+
+
+def _url(path: str, text: str | None, breaks: str, other: str = "") -> Iterator[LinkProblem]:
+    if text is None:
+        return
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        # Not shown: a URL may hold a password.
+        remedy = "write http://HOST:PORT" + (f", or {other}" if other else "")
+        yield LinkProblem(path, "a text that is no URL of a server", breaks, remedy)

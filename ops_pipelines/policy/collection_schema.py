@@ -1,0 +1,55 @@
+"""A collection's schema as a file of a snapshot, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ops_pipelines.errors import SnapshotDamaged
+from ops_pipelines.policy.vectors import CollectionSchema, CollectionState, FieldSchema, IndexSchema
+
+SCHEMA_FILE = "schema.json"
+
+
+@dataclass(frozen=True)
+class SchemaFile:
+    """What `schema.json` holds."""
+
+    schema: CollectionSchema
+    alias: str | None
+    server: str
+
+
+def encode_schema(state: CollectionState, server: str) -> bytes:
+    """`schema.json` of a collection: the same collection gives the same bytes."""
+    content = {
+        "schema": asdict(state.schema),
+        "alias": state.alias,
+        "server": server,
+        "lost": list(state.notes),
+    }
+    return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def decode_schema(content: bytes, *, where: str) -> SchemaFile:
+    """What a `schema.json` says. Raises SnapshotDamaged for anything that is not one."""
+    try:
+        raw = json.loads(content)
+        schema: Mapping[str, Any] = raw["schema"]
+        return SchemaFile(
+            schema=CollectionSchema(
+                fields=tuple(FieldSchema(**field) for field in schema["fields"]),
+                indexes={name: IndexSchema(**index) for name, index in schema["indexes"].items()},
+                dynamic=bool(schema["dynamic"]),
+                partitions=tuple(schema["partitions"]),
+            ),
+            alias=raw["alias"],
+            server=str(raw["server"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SnapshotDamaged(
+            f"the schema of {where} is not readable ({error})",
+            remedy="restore from another snapshot (`ops-pipelines snapshots STACK` lists them)",
+        ) from error

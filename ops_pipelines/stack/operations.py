@@ -1,0 +1,129 @@
+"""How a stack is looked after: backup, drill, observation, scaling, smoke test, messages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ops_pipelines.stack.base import Declared
+from ops_pipelines.stack.units import Duration, Name
+
+Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] | None
+"""Five fields: minute, hour, day of month, month, day of week. `null`: never by itself."""
+
+
+class Keep(Declared):
+    """Which snapshots stay. The last verified and the last drilled one always stay."""
+
+    days: Annotated[int, Field(ge=1)] = 30
+    last: Annotated[int, Field(ge=1)] = 3
+    """At least so many of the newest stay, whatever their age."""
+
+
+class Backup(Declared):
+    """Where snapshots go, when, and how long they stay."""
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    prefix: str = ""
+    endpoint: str | None = None
+    """URL of an S3 store; none means Amazon's."""
+    region: str = "us-east-1"
+    access_key: Name | None = None
+    """Secret with the access key; without both, the credentials of the environment are used."""
+    secret_key: Name | None = None
+    path_style: bool = True
+    schedule: Cron = "0 2 * * *"
+    timezone: str = "UTC"
+    keep: Keep = Keep()
+    configuration: list[str] = Field(default_factory=list)
+    """Files kept in the snapshot beside the stack file, relative to it."""
+    lease: Duration = 60.0
+    """Seconds after which a holder that is gone loses the stack's lease (at least 30)."""
+    verify_schedule: Cron = "0 5 * * *"
+    prune_schedule: Cron = "30 5 * * *"
+
+
+class Drill(Declared):
+    """Restores that prove the snapshots."""
+
+    schedule: Cron = "0 3 * * *"
+    """The light one: the newest snapshot, vectors sampled."""
+    full_schedule: Cron = "0 4 * * 0"
+    """The full one: every row, every blob."""
+    timezone: str = "UTC"
+    recall_at_10: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """Share of the kept answers' top ten that must come back."""
+    questions: list[str] = Field(default_factory=list)
+    """Questions asked at backup and again in the drill. Without them, texts of the collection are used."""
+    sample: Annotated[int, Field(ge=1)] = 1000
+    """Rows compared one by one in a light drill."""
+
+
+class Observe(Declared):
+    """When the live stack is compared with its declaration."""
+
+    schedule: Cron = "0 * * * *"
+    timezone: str = "UTC"
+
+
+class Signal(Declared):
+    """One measured quantity that scaling goes by."""
+
+    query: str
+    """A PromQL expression (source is a server); on a metrics page `name{label="value"}`, or
+    `mean(histogram)` for the mean of what was observed since the reading before."""
+    source: str | None = None
+    """Where this one is read, if not at the component's source."""
+    target: Annotated[float, Field(gt=0)]
+    """Value, for the whole component or per replica as the query gives it, that is wanted."""
+    aggregate: Literal["avg", "max", "sum", "min"] = "avg"
+    """How several series of one answer become one number."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Share in the policy `weighted`."""
+    floor: bool = False
+    """The reading must stay above the target (free memory), not below it. A breach stops scaling up."""
+    stale_after: Duration = 120.0
+    """Age from which a reading is unknown."""
+
+
+class Scaling(Declared):
+    """How many replicas one component has, decided from readings."""
+
+    component: Name
+    owner: Literal["ops-pipelines", "hpa", "keda"] = "ops-pipelines"
+    """Who changes the replicas. Only one may."""
+    mode: Literal["observe", "approve", "auto"] = "observe"
+    minimum: Annotated[int, Field(ge=0)] = 1
+    maximum: Annotated[int, Field(ge=1)] = 1
+    policy: Literal["saturation", "weighted"] = "saturation"
+    """`saturation`: the most loaded signal decides. `weighted`: the mean rule of the Obelisk guide."""
+    source: str
+    """URL of a Prometheus server, or of a page in its text format (ending in /metrics). `{port.NAME}` stands
+    for that port of each replica of the component: their pages are then read as one."""
+    signals: dict[Name, Signal]
+    every: Duration = 30.0
+    cooldown: Duration = 300.0
+    """Seconds after a change before replicas may be removed."""
+    step_up: Annotated[float, Field(gt=0)] = 0.5
+    """Largest growth in one step, as a share of the replicas."""
+    step_down: Annotated[float, Field(gt=0, le=1)] = 0.3
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Readings within this share of their target change nothing."""
+
+
+class Smoke(Declared):
+    """What a deployed stack must answer before a deploy counts as done."""
+
+    model: Name
+    """Model that is asked for an embedding or an answer."""
+    text: str = "Is anybody there?"
+    collection: Name | None = None
+    """Collection that is then searched with the vector, where it is an embedding."""
+
+
+class Notify(Declared):
+    """Where failures are told (any URL that Apprise knows)."""
+
+    urls: list[Name] = Field(default_factory=list)
+    """Secrets whose values are the URLs."""

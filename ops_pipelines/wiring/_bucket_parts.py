@@ -1,0 +1,106 @@
+"""Parts of a snapshot as plain files: which are meant, where they may go, and writing one whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ops_pipelines.engines._blobs import disk_error, file_digest
+from ops_pipelines.engines.ports import Fetch, Progress
+from ops_pipelines.errors import SnapshotDamaged, UsageError
+from ops_pipelines.policy.manifest import FileEntry, Manifest, Part, safe_path
+
+
+def chosen_parts(manifest: Manifest, words: Sequence[str] | None) -> list[Part]:
+    """Parts by key (`kind/name`), or by name where only one part has it; None means all."""
+    if doubled := [key for key, count in Counter(part.key for part in manifest.parts).items() if count > 1]:
+        raise _damaged(manifest, f"it holds {doubled[0]} twice")
+    wanted = manifest.keys(words)
+    chosen = [part for part in manifest.parts if part.key in wanted]
+    for part in chosen:
+        _check_paths(manifest, part)
+    return chosen
+
+
+def _check_paths(manifest: Manifest, part: Part) -> None:
+    """A part whose files could land outside its folder is refused: the bucket may be somebody else's."""
+    name = PurePosixPath(part.name)
+    if len(name.parts) != 1 or part.name in (".", "..") or part.name.startswith("."):
+        raise _damaged(manifest, f"a part is named {part.name[:80]!r}")
+    entries: Mapping[str, FileEntry] = {str(safe_path(entry.path)): entry for entry in part.files}
+    if len(entries) != len(part.files):
+        raise _damaged(manifest, f"{part.key} holds a path twice")
+    for path in entries:
+        # A file cannot lie below another one; below a link it would be written wherever that leads.
+        above = next((str(up) for up in PurePosixPath(path).parents if str(up) in entries), None)
+        if above is not None:
+            raise _damaged(manifest, f"{path} of {part.key} lies below {above}, which is no folder")
+
+
+def _damaged(manifest: Manifest, why: str) -> SnapshotDamaged:
+    return SnapshotDamaged(
+        f"the manifest of snapshot {manifest.snapshot} is damaged: {why}",
+        remedy="restore another snapshot, and find out what wrote into the bucket",
+    )
+
+
+def destination(into: Path, part: Part) -> Path:
+    """Where a part goes. Raises UsageError where something is there already."""
+    place = into / part.kind / part.name
+    if place.is_symlink() or (place.exists() and not (place.is_dir() and not any(place.iterdir()))):
+        raise UsageError(
+            f"{place} is not empty", remedy="name another folder in --into, or move that one away"
+        )
+    return place
+
+
+def free_bytes(into: Path) -> int | None:
+    """Bytes that may be written where `into` is, or will be; None where that cannot be said."""
+    place = next((path for path in (into, *into.absolute().parents) if path.exists()), None)
+    try:
+        return shutil.disk_usage(place).free if place is not None else None
+    except OSError:
+        return None
+
+
+def write_part(part: Part, snapshot: str, into: Path, fetch: Fetch, progress: Progress) -> dict[str, Any]:
+    """Write one part into a folder beside its place, which is then renamed to it; what was written.
+
+    Files that a run which was cut off has brought are not brought again. Raises what `fetch` raises."""
+    place = destination(into, part)
+    draft = place.with_name(f".{part.name}.{snapshot}.partial")
+    done, step = 0, f"restore {part.key}"
+    try:
+        draft.mkdir(parents=True, exist_ok=True)
+        for entry in part.files:
+            path = draft / entry.path
+            if not _is_there(path, entry):
+                fetch(entry, path)
+            done += entry.size
+            progress(step, done, part.size, "bytes")
+        if place.exists():
+            place.rmdir()  # empty, or this fails
+        draft.rename(place)
+        _settle(place.parent)
+    except OSError as error:
+        raise disk_error(error, place, part.size) from error
+    return {"part": part.key, "files": len(part.files), "bytes": part.size, "folder": str(place)}
+
+
+def _is_there(path: Path, entry: FileEntry) -> bool:
+    """Whether a run that was cut off has brought this file already."""
+    if entry.link is not None or path.is_symlink() or not path.is_file():
+        return False
+    return path.stat().st_size == entry.size and file_digest(path) == entry.sha256
+
+
+def _settle(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,73 @@
+"""What a stack's target is given, and whether this version can act on that target."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ops_pipelines.errors import TargetUnsupported
+from ops_pipelines.policy.plan import Finding, Plan, Step
+from ops_pipelines.policy.processes import Program, programs_to_json
+from ops_pipelines.policy.programs import render_programs
+from ops_pipelines.wiring.connect import places
+from ops_pipelines.wiring.site import Site
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a target is given."""
+
+    text: str
+    programs: tuple[Program, ...]
+    digest: str
+
+
+def supported(site: Site) -> bool:
+    """Whether this version can act on the stack's target."""
+    return site.stack.target.kind == "process"
+
+
+def require_supported(site: Site) -> None:
+    """Raise TargetUnsupported, saying which forms can be deployed, where this version cannot act."""
+    if not supported(site):
+        finding = unsupported(site)
+        raise TargetUnsupported(finding.message, remedy=finding.remedy)
+
+
+def artifact(site: Site) -> Artifact:
+    """The stack rendered for its target. Raises DeclarationError."""
+    if not supported(site):
+        text = json.dumps(site.stack.model_dump(mode="json"), indent=2, default=str)
+        return Artifact(text, (), site.loaded.digest)
+    programs = render_programs(site.stack, places(site))
+    text = "\n\n".join(f"[{program.name}]\n{' '.join(program.command)}" for program in programs)
+    return Artifact(text, programs, programs_digest(programs))
+
+
+def programs_digest(programs: Sequence[Program]) -> str:
+    """Changes exactly when one of the programs does."""
+    facts = programs_to_json(programs)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def unsupported(site: Site) -> Finding:
+    """That this version does not act on the stack's target; what it does with it, and which form to choose."""
+    kind = site.stack.target.kind
+    return Finding(
+        f"target/{kind}",
+        None,
+        f"{site.name} runs on target {kind}, which this version does not act on yet",
+        "the stack is loaded, linted and shown; choose a profile on target process to deploy it ("
+        f"{', '.join(site.loaded.profiles) or 'it has no profiles'})",
+    )
+
+
+def plan_elsewhere(site: Site) -> Plan:
+    """What a deploy would create on a target that this version does not act on."""
+    steps = [
+        Step("create", f"component/{name}", f"{component.replicas} x {component.image or component.kind}")
+        for name, component in site.stack.components.items()
+    ]
+    return Plan(f"Deploy {site.name}", tuple(steps), (unsupported(site).message,))

@@ -1,0 +1,64 @@
+"""What a deploy asks beyond programs and machine: dimensions and models before it, an answer after it."""
+
+from __future__ import annotations
+
+from ops_pipelines.engines import collections as collection_engine
+from ops_pipelines.errors import OpsError
+from ops_pipelines.policy.plan import Finding
+from ops_pipelines.wiring import data
+from ops_pipelines.wiring.connect import embedder, served_name, vector_store
+from ops_pipelines.wiring.site import Site
+
+
+def smoke(site: Site) -> tuple[Finding, ...]:
+    """Ask the stack what it must be able to answer: a vector, and a search with it."""
+    asked = site.stack.smoke
+    if asked is None:
+        return ()
+    try:
+        server = embedder(site, asked.model)
+        vector = server.embed(served_name(site, asked.model), [asked.text])[0]
+        found = [Finding("smoke/embedding", True, f"a vector of {len(vector)} numbers")]
+        if asked.collection is not None:
+            store = vector_store(site, asked.collection)
+            schema = data.schema_of(site, asked.collection)
+            collection_engine.ensure(asked.collection, schema, store)
+            near = store.search(asked.collection, [vector], field=schema.vectors[0].name, limit=1)
+            found.append(Finding("smoke/search", len(near) == 1, f"{asked.collection} answers a search"))
+    except OpsError as error:
+        return (Finding("smoke", False, error.message, error.remedy),)
+    return tuple(found)
+
+
+def dimensions(site: Site) -> tuple[Finding, ...]:
+    """Dimension of each collection against its model, asked of the server where that answers already."""
+    found: list[Finding] = []
+    for name, declared in site.stack.collections.items():
+        if declared.embedding is None:
+            continue
+        asked = data.dimension_findings(site, name)
+        found += [one for one in asked if one.ok is not None]
+    return tuple(found)
+
+
+def unused_settings(site: Site) -> tuple[Finding, ...]:
+    """Settings that a process is not given: only artifacts of other targets carry them."""
+    return tuple(
+        Finding(
+            f"component/{name}",
+            False,
+            "its `settings` are not given to a process",
+            f"say them in components.{name}.command or .environment",
+            "warning",
+        )
+        for name, component in site.stack.components.items()
+        if component.settings and component.address is None
+    )
+
+
+def missing_models(site: Site) -> tuple[Finding, ...]:
+    """Models that a deploy pulls first."""
+    missing = [step for step in data.plan_fill(site).steps if step.verb == "fetch"]
+    return tuple(
+        Finding(step.subject, False, step.detail, "deploy pulls it first", "warning") for step in missing
+    )

@@ -1,0 +1,214 @@
+"""Model caches of one stack: what is wanted, what is there, and bringing the one to the other.
+
+The collections, in the module beside, are handed on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops_pipelines.adapters.bundled import Bundled
+from ops_pipelines.adapters.cachefiles import scan
+from ops_pipelines.adapters.ollama import Ollama
+from ops_pipelines.engines import cache as cache_engine
+from ops_pipelines.engines.ports import Fence, ModelSource, Progress, TakeInventory, silent
+from ops_pipelines.errors import CacheDamaged, Unreachable
+from ops_pipelines.policy import cache_diff
+from ops_pipelines.policy.cache_names import wanted_models
+from ops_pipelines.policy.models import Inventory, WantedModel
+from ops_pipelines.policy.plan import Finding, Plan, failed
+from ops_pipelines.wiring.collections import (
+    CollectionsReport,
+    bring_collections,
+    collection_findings,
+    dimension_findings,
+    plan_collections,
+    schema_of,
+)
+from ops_pipelines.wiring.connect import caches, endpoint, lease, secret
+from ops_pipelines.wiring.serving import serving
+from ops_pipelines.wiring.site import Site
+
+__all__ = [
+    "CollectionsReport", "bring_collections", "cache_digest", "collection_findings", "dimension_findings", "fill",
+    "inventories", "inventory_of", "model_findings", "plan_collections", "plan_fill", "probe_models", "schema_of",
+    "wanted_of",
+]  # fmt: skip
+
+
+def inventory_of(site: Site, cache: str, *, reread: bool = False) -> TakeInventory:
+    """Takes the inventory of one replica of a cache, reading only files that changed."""
+    declared, folders = site.stack.caches[cache], caches(site)[cache]
+
+    def take(replica: int, progress: Progress) -> Inventory:
+        index = site.state / "inventory" / f"{cache}.{replica}.json"
+        return scan(
+            folders[replica],
+            declared.layout,
+            cache=cache,
+            replica=replica,
+            index=index,
+            reread=reread,
+            progress=progress,
+        )
+
+    return take
+
+
+def inventories(site: Site, progress: Progress = silent) -> tuple[Inventory, ...]:
+    """Every replica of every cache."""
+    return tuple(
+        inventory_of(site, name)(replica, progress)
+        for name, folders in caches(site).items()
+        for replica in range(len(folders))
+    )
+
+
+def wanted_of(site: Site, cache: str) -> tuple[WantedModel, ...]:
+    """The models that the stack asks of a cache."""
+    return wanted_models(site.stack.models, cache, site.stack.caches[cache].layout)
+
+
+def model_findings(site: Site) -> tuple[Finding, ...]:
+    """Wanted against present in every replica, content against its digest, replicas against each other."""
+    found: list[Finding] = []
+    for name, folders in caches(site).items():
+        taken = [inventory_of(site, name)(replica, silent) for replica in range(len(folders))]
+        for inventory in taken:
+            lines = cache_diff.differences(wanted_of(site, name), inventory)
+            found += [*cache_diff.findings(inventory, lines), *cache_diff.verify(inventory)]
+        if len(taken) > 1:
+            found += cache_diff.divergence(taken)
+    return tuple(found)
+
+
+def plan_fill(site: Site) -> Plan:
+    """Which models would be pulled."""
+    steps = [
+        step
+        for name, folders in caches(site).items()
+        for replica in range(len(folders))
+        for step in cache_engine.plan_fill(wanted_of(site, name), inventory_of(site, name)(replica, silent))
+    ]
+    return Plan(f"Fill the model caches of {site.name}", tuple(steps))
+
+
+def fill(site: Site, progress: Progress = silent) -> tuple[Inventory, ...]:
+    """Pull what is missing into every replica, under the stack's lease; where nothing is, none is taken.
+
+    Raises CacheDamaged where a wanted model is still not there, LeaseHeld, LeaseLost.
+    """
+    if plan_fill(site).empty:
+        return _fill(site, None, progress)
+    with lease(site, "fill the model caches") as fence:
+        return _fill(site, fence, progress)
+
+
+def _fill(site: Site, fence: Fence | None, progress: Progress) -> tuple[Inventory, ...]:
+    filled: list[Inventory] = []
+    bad: list[Finding] = []
+    for name, folders in caches(site).items():
+        wanted = wanted_of(site, name)
+        for replica in range(len(folders)):
+            take = inventory_of(site, name)
+            pulls = any(
+                step.verb == "fetch" for step in cache_engine.plan_fill(wanted, take(replica, progress))
+            )
+            with _sources(site, name, needed=pulls and fence is not None) as sources:
+                held = {word: _Fenced(source, fence) for word, source in sources.items()} if fence else {}
+                result = cache_engine.fill(wanted, take, held, replica=replica, progress=progress)
+            filled.append(result.inventory)
+            bad += [one for one in failed(result.findings) if one.severity == "error"]
+    if bad:
+        raise CacheDamaged(
+            "; ".join(finding.message for finding in bad),
+            remedy=" ".join(dict.fromkeys(finding.remedy for finding in bad if finding.remedy)),
+        )
+    return tuple(filled)
+
+
+@dataclass(frozen=True)
+class _Fenced:
+    """A source that brings a model only as long as the lease is held."""
+
+    inner: ModelSource
+    fence: Fence
+
+    def fetch(self, model: WantedModel, root: Path, layout: str, progress: Progress) -> str:
+        """As the source does."""
+        self.fence.check()
+        return self.inner.fetch(model, root, layout, progress)
+
+    def probe(self, model: WantedModel) -> Finding:
+        """As the source does."""
+        return self.inner.probe(model)
+
+
+def probe_models(site: Site) -> tuple[Finding, ...]:
+    """Whether each model that is missing could be pulled, asked of where it is to come from."""
+    found: list[Finding] = []
+    for name in caches(site):
+        missing = [
+            line.wanted
+            for line in cache_diff.differences(wanted_of(site, name), inventory_of(site, name)(0, silent))
+            if line.wanted is not None and line.state in ("missing", "partial")
+        ]
+        if missing:
+            with _sources(site, name, needed=False) as sources:
+                asked = {"ollama": Ollama("http://127.0.0.1"), **sources}  # a probe asks its registry alone
+                found += cache_engine.probe([one for one in missing if one.scheme in asked], asked)
+    return tuple(found)
+
+
+@contextmanager
+def _sources(site: Site, cache: str, *, needed: bool) -> Iterator[Mapping[str, ModelSource]]:
+    """Where models come from. An Ollama store is filled by its server: started for a while where it rests."""
+
+    from ops_pipelines.adapters.huggingface import HuggingFace
+
+    def token_of(model: WantedModel) -> str | None:
+        return secret(site, model.token)
+
+    sources: dict[str, ModelSource] = {"hf": HuggingFace(token_of), "package": Bundled()}
+    server = _ollama_of(site, cache)
+    if site.stack.caches[cache].layout != "ollama" or server is None or not needed:
+        yield sources
+        return
+    with _ollama_address(site, server) as address:
+        ollama = Ollama(address)
+        yield {**sources, "package": Bundled(ollama), "ollama": ollama}
+
+
+def _ollama_of(site: Site, cache: str) -> str | None:
+    return next(
+        (
+            model.served_by
+            for model in site.stack.models.values()
+            if model.cache == cache
+            and model.served_by is not None
+            and site.stack.components[model.served_by].kind == "ollama"
+        ),
+        None,
+    )
+
+
+@contextmanager
+def _ollama_address(site: Site, component: str) -> Iterator[str]:
+    address = endpoint(site, component)
+    try:
+        Ollama(address).version()
+    except Unreachable:  # one that answers with an error lives, and has the store for itself
+        with serving(site, [component], {}, word="fill") as addresses:
+            yield addresses[component]
+        return
+    yield address
+
+
+def cache_digest(taken: Sequence[Inventory]) -> str:
+    """Changes exactly when a model file does."""
+    lines = sorted(f"{one.cache}/{file.path} {file.sha256}" for one in taken for file in one.files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

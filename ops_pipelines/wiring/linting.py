@@ -1,0 +1,196 @@
+"""Lint of stack files: what the loader, the links and the rules have to say, each with its place in the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ops_pipelines.errors import DeclarationError, UsageError
+from ops_pipelines.policy.lint import RULES, SEVERITIES, LintFinding, Severity, lint_stack
+from ops_pipelines.policy.plan import Finding
+from ops_pipelines.settings import Settings
+from ops_pipelines.stack.loader import LoadedStack, Position, Problem, load_stack
+from ops_pipelines.wiring.site import Site, linked
+
+DECLARATION = "declaration"
+"""Name of the rule that a stack file can be loaded at all."""
+_UNSET = re.compile(r"environment variable (\w+) is not set")
+_STAND_IN = "unset"
+_FILES = re.compile(r"(.+\.)?stack\.ya?ml")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finding as lint prints it."""
+
+    rule: str
+    severity: Severity
+    file: str
+    line: int
+    column: int
+    path: str
+    """Dotted path of the value; empty for the file as a whole."""
+    found: str
+    breaks: str
+    remedy: str
+    profiles: tuple[str, ...] = ()
+    """Forms of the stack in which it is so; empty where it is so in all of them."""
+
+    @property
+    def message(self) -> str:
+        """Place, what was found and what it breaks."""
+        where = f"{self.path}: " if self.path else ""
+        return f"{self.file}:{self.line}:{self.column}: {where}{self.found}; {self.breaks}"
+
+    @property
+    def finding(self) -> Finding:
+        """The same as a result of a check. A remark (`info`) is not held against the stack."""
+        return Finding(self.rule, self.severity == "info", self.message, self.remedy, self.severity)
+
+
+def lint(site: Site) -> tuple[Finding, ...]:
+    """Findings on one stack as it is loaded, in its profile; one good finding where there is nothing to say."""
+    lines = [*_warnings(site.loaded.warnings), *_rules(site.loaded)]
+    good = Finding("lint", True, f"{len(RULES)} rules found nothing wrong", severity="info")
+    found = tuple(line.finding for line in lines)
+    return found if any(each.ok is not True for each in found) else (good, *found)
+
+
+def lint_paths(paths: Sequence[Path], settings: Settings) -> tuple[Line, ...]:
+    """Findings on every stack file among some files and folders, in every profile, the worst first.
+
+    A variable of the environment that is not set here is no fault of the file: it is a remark, and the file is
+    read on as if it held a word. Raises UsageError for a path that is not there, or a folder without stacks.
+    """
+    files = [file for path in paths for file in _files(path)]
+    lines = [line for file in dict.fromkeys(files) for line in _file(file, settings)]
+    return tuple(sorted(lines, key=lambda one: SEVERITIES.index(one.severity)))
+
+
+def stack_files(settings: Settings) -> tuple[Path, ...]:
+    """The stack files of the settings' folders, relative to where the user stands."""
+    here = Path.cwd()
+    folders = [folder for folder in settings.stacks_dirs if folder.is_dir()]
+    near = [folder.relative_to(here) if folder.is_relative_to(here) else folder for folder in folders]
+    return tuple(file for folder in near for file in _below(folder))
+
+
+def at_or_over(lines: Iterable[Line], severity: Severity) -> bool:
+    """Whether any finding is at least as bad as that."""
+    worst = SEVERITIES.index(severity)
+    return any(SEVERITIES.index(line.severity) <= worst for line in lines)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.exists():
+        raise UsageError(f"{path} is not there", remedy="name a stack file, or a folder with stack files")
+    found = _below(path)
+    if not found:
+        raise UsageError(
+            f"no stack file is in {path}",
+            remedy="stack files are named stack.yaml or NAME.stack.yaml, in the folder or one level below it",
+        )
+    return found
+
+
+def _below(folder: Path) -> list[Path]:
+    """The stack files that the loader would take from a folder."""
+    here = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    inner = [
+        each / name
+        for each in here
+        if each.is_dir()
+        for name in ("stack.yaml", "stack.yml")
+        if (each / name).exists()
+    ]
+    return [entry for entry in here if entry.is_file() and _FILES.fullmatch(entry.name)] + inner
+
+
+def _file(file: Path, settings: Settings) -> list[Line]:
+    """Findings on one file in all its profiles; the same finding in several is told once."""
+    chosen: tuple[str | None, ...] = _profiles(file, settings) or (None,)
+    merged: dict[Line, list[str]] = {}
+    for profile in chosen:
+        for line in _form(file, profile, settings.environ):
+            merged.setdefault(line, []).append(profile or "")
+    return [
+        replace(line, profiles=tuple(named) if len(named) < len(chosen) else ())
+        for line, named in merged.items()
+    ]
+
+
+def _profiles(file: Path, settings: Settings) -> tuple[str, ...]:
+    """Names of a file's profiles, as far as it can be read."""
+    try:
+        return load_stack(file, environ=_Filled(settings.environ)).profiles
+    except DeclarationError:
+        pass
+    try:
+        raw: Any = yaml.safe_load(file.read_bytes())
+        names = raw.get("profiles") or {}
+        return tuple(str(name) for name in names)
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError, yaml.YAMLError):
+        return ()
+
+
+def _form(file: Path, profile: str | None, environ: Mapping[str, str]) -> Iterator[Line]:
+    """Findings on one form of a stack."""
+    try:
+        loaded = linked(load_stack(file, profile=profile, environ=environ))
+    except DeclarationError as error:
+        problems = [each for each in error.problems if isinstance(each, Problem)]
+        unset = [each for each in problems if _UNSET.search(each.found)]
+        if not unset:
+            yield from (_problem(each, each.severity) for each in problems)
+            return
+        yield from (_problem(each, "info") for each in unset)
+        places = {each.at for each in unset}
+        # A word stands in for each of them; what a word cannot stand for is not held against the file.
+        yield from (
+            line
+            for line in _form(file, profile, _Filled(environ))
+            if Position(line.file, line.line, line.column) not in places
+        )
+        return
+    yield from _warnings(loaded.warnings)
+    yield from _rules(loaded)
+
+
+class _Filled(dict[str, str]):
+    """An environment in which every variable is set."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> str:
+        return _STAND_IN
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value; where the file has a default of its own, that counts as before."""
+        return self[name] if dict.__contains__(self, name) or default is not None else None
+
+
+def _warnings(problems: Iterable[Problem]) -> list[Line]:
+    return [_problem(each, "warning") for each in problems]
+
+
+def _problem(problem: Problem, severity: Severity) -> Line:
+    place, words = problem.at, (problem.found, problem.breaks, problem.remedy)
+    return Line(DECLARATION, severity, *place, problem.where, *words)
+
+
+def _rules(loaded: LoadedStack) -> list[Line]:
+    return [_placed(loaded, each) for each in lint_stack(loaded.stack)]
+
+
+def _placed(loaded: LoadedStack, finding: LintFinding) -> Line:
+    found = finding.found
+    place = loaded.position(found.path)
+    return Line(finding.rule, found.severity, *place, found.path, found.found, found.breaks, found.remedy)

@@ -1,0 +1,170 @@
+"""The parts of one stack: what a backup reads, and where a restore puts it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from ops_pipelines.engines.parts.collection import CollectionSource, CollectionTarget
+from ops_pipelines.engines.parts.configuration import ConfigurationSource, ConfigurationTarget
+from ops_pipelines.engines.parts.model_cache import ModelCacheSource, ModelCacheTarget
+from ops_pipelines.engines.ports import PartSource, PartTarget
+from ops_pipelines.engines.questions import ask, keep_answers, pick_questions, text_field, vector_field
+from ops_pipelines.errors import OpsError, TargetUnsupported
+from ops_pipelines.policy.manifest import Manifest, Part, Question
+from ops_pipelines.policy.processes import programs_to_json
+from ops_pipelines.wiring import data
+from ops_pipelines.wiring.artifacts import artifact
+from ops_pipelines.wiring.connect import backup_of, caches, embedder, secret, served_name, vector_store
+from ops_pipelines.wiring.databases import database_source, database_target
+from ops_pipelines.wiring.site import Site
+
+log = structlog.get_logger()
+
+DRILL = "drill"
+"""Word by which a drill names its places; a restore spares them, and only a drill removes them."""
+
+
+def is_drill_place(place: str) -> bool:
+    """Whether a staged place is a drill's."""
+    return place.endswith((f"__restore_{DRILL}", f".restore-{DRILL}"))
+
+
+def sources(site: Site) -> list[PartSource]:
+    """Every part that the stack declares and does not leave out."""
+    found: list[PartSource] = [
+        ModelCacheSource(name, cache.replicas, data.inventory_of(site, name), data.wanted_of(site, name))
+        for name, cache in site.stack.caches.items()
+        if cache.backup
+    ]
+    found += [
+        CollectionSource(name, vector_store(site, name), sample=site.stack.drill.sample)
+        for name, collection in site.stack.collections.items()
+        if collection.backup
+    ]
+    found += [
+        database_source(site, name) for name, database in site.stack.databases.items() if database.backup
+    ]
+    found.append(_configuration(site))
+    return found
+
+
+def targets(site: Site, manifest: Manifest, *, scratch: Path | None = None) -> dict[str, PartTarget]:
+    """Where each part of a snapshot can be put here, by part key. A part that has no place is left out.
+
+    `scratch` is the folder for what is on its way: one of a drill's own, which may run beside a restore.
+    """
+    found: dict[str, PartTarget] = {}
+    folder = scratch or site.scratch / "restore"
+    for part in manifest.parts:
+        make = _TARGETS.get(part.kind)
+        try:
+            target = make(site, part, manifest, folder / part.name) if make else None
+        except TargetUnsupported as error:
+            log.warning("part.no_place", stack_name=site.name, part=part.key, error=error.message)
+            continue
+        if target is not None:
+            found[part.key] = target
+    return found
+
+
+def questions(site: Site) -> Callable[[list[Part]], Sequence[Question]]:
+    """Asks the live stack the drill's questions, once its parts are captured, and keeps the answers.
+
+    A stack that cannot answer just now is still backed up: the drill will say that nothing was kept.
+    """
+
+    def keep(parts: list[Part]) -> Sequence[Question]:
+        kept: list[Question] = []
+        for part in parts:
+            if part.kind != "collection" or part.name not in site.stack.collections:
+                continue
+            try:
+                kept += _answers(site, part.name)
+            except OpsError as error:
+                log.warning("questions.not_kept", stack_name=site.name, part=part.key, error=error.message)
+        return kept
+
+    return keep
+
+
+def asked_collections(site: Site) -> frozenset[str]:
+    """Collections whose answers are kept at backup: those that a model of the stack fills."""
+    return frozenset(name for name, one in site.stack.collections.items() if one.embedding is not None)
+
+
+def _answers(site: Site, collection: str) -> tuple[Question, ...]:
+    model = site.stack.collections[collection].embedding
+    if model is None:
+        return ()
+    store = vector_store(site, collection)
+    schema = data.schema_of(site, collection)
+    field = vector_field(schema)
+    rows: Sequence[Mapping[str, Any]] = next(iter(store.rows(collection, batch=200)), ())
+    texts = pick_questions(site.stack.drill.questions, rows, text_field(schema)) if rows else ()
+    if not texts or field is None:
+        return ()
+    answers = ask(embedder(site, model), served_name(site, model), store, collection, texts, field)
+    return keep_answers(collection, model, texts, answers)
+
+
+def _configuration(site: Site) -> ConfigurationSource:
+    rendered = artifact(site)
+    files = {"declaration.json": site.stack.model_dump_json(indent=2).encode()}
+    if rendered.programs:
+        files["programs.json"] = json.dumps(programs_to_json(rendered.programs), indent=2).encode()
+    known: dict[str, str] = {}
+    for name in site.stack.secrets:
+        try:
+            value = secret(site, name)
+        except OpsError:  # a secret that is not here cannot be in a file by our doing
+            continue
+        if value:
+            known[name] = value
+    return ConfigurationSource(
+        name=site.name,
+        stack_file=site.loaded.path,
+        included=site.loaded.sources[1:],
+        extra=[site.folder / path for path in backup_of(site).configuration],
+        artifact=files,
+        secrets=known,
+    )
+
+
+def _cache_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
+    del manifest, scratch
+    declared = site.stack.caches.get(part.name)
+    if declared is None or declared.layout != part.facts.get("layout", declared.layout):
+        return None
+    return ModelCacheTarget(
+        part.name, declared.layout, caches(site)[part.name], data.inventory_of(site, part.name)
+    )
+
+
+def _collection_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
+    del manifest
+    if part.name not in site.stack.collections:
+        return None
+    return CollectionTarget(part.name, vector_store(site, part.name), scratch)
+
+
+def _configuration_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
+    del scratch
+    return ConfigurationTarget(part.name, site.state, manifest.snapshot)
+
+
+def _database_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
+    del manifest
+    return database_target(site, part.name, scratch) if part.name in site.stack.databases else None
+
+
+_TARGETS: Mapping[str, Callable[[Site, Part, Manifest, Path], PartTarget | None]] = {
+    "model_cache": _cache_target,
+    "collection": _collection_target,
+    "configuration": _configuration_target,
+    "database": _database_target,
+}

@@ -1,0 +1,170 @@
+"""Servers of a model cache rest while it is replaced: they hold its files open, and Ollama removes what no
+manifest names when it starts, which must not meet a cache that is half the old one and half the new.
+
+What was stopped is noted in a file first, so that a restore that was killed in between is not the end of them:
+the next restore starts them, and so does a deploy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from ops_pipelines.adapters.supervisor import Supervisord
+from ops_pipelines.engines.ports import Fence, Fetch, PartTarget, Progress
+from ops_pipelines.errors import OpsError
+from ops_pipelines.policy.manifest import Part
+from ops_pipelines.policy.plan import Finding, Step
+from ops_pipelines.wiring.connect import supervisor
+from ops_pipelines.wiring.files import write_whole
+from ops_pipelines.wiring.site import Site
+
+log = structlog.get_logger()
+
+_KIND = "model_cache"
+_UP = ("running", "starting", "backoff", "exited")
+
+
+def servers_of(site: Site, cache: str) -> tuple[str, ...]:
+    """Components that answer with a model of a cache."""
+    found = [model.served_by for model in site.stack.models.values() if model.cache == cache]
+    return tuple(dict.fromkeys(name for name in found if name is not None))
+
+
+def restart_steps(site: Site, caches: Iterable[str]) -> tuple[Step, ...]:
+    """What a switch of these caches does to their servers."""
+    names = dict.fromkeys(name for cache in caches for name in servers_of(site, cache))
+    steps: list[Step] = []
+    for name in names:
+        elsewhere = site.stack.components[name].address is not None
+        detail = (
+            "runs elsewhere: start it anew there, it keeps the files that it opened"
+            if elsewhere
+            else "stopped for the moment of the switch, then started"
+        )
+        steps.append(Step("check" if elsewhere else "restart", f"component/{name}", detail))
+    return tuple(steps)
+
+
+@dataclass
+class Rest:
+    """The servers of one stack, at rest while a cache of theirs is switched."""
+
+    site: Site
+    fence: Fence
+    findings: list[Finding] = field(default_factory=list)
+    """What could not be started again, and who must be told."""
+
+    def wrap(self, targets: Mapping[str, PartTarget]) -> dict[str, PartTarget]:
+        """The same targets; a model cache's servers rest while it is switched."""
+        return {
+            key: WhileAtRest(target, self) if target.kind == _KIND else target
+            for key, target in targets.items()
+        }
+
+    def begin(self, cache: str) -> None:
+        """Stop the servers of a cache. Raises OpsError, with those that were stopped started again."""
+        components = servers_of(self.site, cache)
+        manager = supervisor(self.site.settings)
+        if not components or not manager.running():
+            return
+        prefixes = tuple(f"{self.site.name}.{name}." for name in components)
+        up = [
+            name for name, one in manager.status().items() if name.startswith(prefixes) and one.state in _UP
+        ]
+        if not up:
+            return
+        write_whole(self._note, json.dumps(sorted({*up, *self._noted()})))
+        try:
+            for name in up:
+                self.fence.check()
+                manager.stop(name)
+                log.info("stopped", stack_name=self.site.name, program=name, why=f"{cache} is switched")
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Start what rests. Never raises an OpsError: what cannot be started is a finding, and stays noted."""
+        names = self._noted()
+        if not names:
+            return
+        manager = supervisor(self.site.settings)
+        left = [name for name in names if not self._started(manager, name)]
+        if left:
+            write_whole(self._note, json.dumps(left))
+        else:
+            self._note.unlink(missing_ok=True)
+
+    def _started(self, manager: Supervisord, name: str) -> bool:
+        try:
+            if name in manager.status():
+                manager.start(name)
+                log.info("started", stack_name=self.site.name, program=name, why="its model was restored")
+        except OpsError as error:
+            log.error("not started", stack_name=self.site.name, program=name, error=error.message)
+            words = f"was stopped for the switch and could not be started again: {error.message}"
+            remedy = f"start it: ops-pipelines deploy {self.site.name}"
+            self.findings.append(Finding(f"process/{name}", False, words, remedy))
+            return False
+        return True
+
+    @property
+    def _note(self) -> Path:
+        return self.site.state / "at-rest.json"
+
+    def _noted(self) -> list[str]:
+        try:
+            return [str(name) for name in json.loads(self._note.read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError):
+            return []
+
+
+@dataclass(frozen=True)
+class WhileAtRest:
+    """A PartTarget whose servers rest during the switch."""
+
+    inner: PartTarget
+    rest: Rest
+
+    @property
+    def kind(self) -> str:
+        """That of the part."""
+        return self.inner.kind
+
+    @property
+    def name(self) -> str:
+        """That of the part."""
+        return self.inner.name
+
+    def plan(self, part: Part, into: str | None) -> tuple[Step, ...]:
+        """As the part's own."""
+        return self.inner.plan(part, into)
+
+    def stage(self, part: Part, into: str | None, fetch: Fetch, progress: Progress) -> str:
+        """As the part's own: the servers go on meanwhile."""
+        return self.inner.stage(part, into, fetch, progress)
+
+    def check(self, part: Part, place: str, *, full: bool) -> tuple[Finding, ...]:
+        """As the part's own."""
+        return self.inner.check(part, place, full=full)
+
+    def switch(self, part: Part, place: str) -> str:
+        """Stop the servers, switch, start them, whatever came of it."""
+        self.rest.begin(self.name)
+        try:
+            return self.inner.switch(part, place)
+        finally:
+            self.rest.end()
+
+    def discard(self, place: str) -> None:
+        """As the part's own."""
+        self.inner.discard(place)
+
+    def leftovers(self) -> tuple[str, ...]:
+        """As the part's own."""
+        return self.inner.leftovers()

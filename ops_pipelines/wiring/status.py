@@ -1,0 +1,97 @@
+"""A stack as it is now: each replica, whether it answers, whether it is as declared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ops_pipelines.engines import deploy as engine
+from ops_pipelines.engines._deploy_needs import ReplicaStatus
+from ops_pipelines.errors import OpsError
+from ops_pipelines.policy.plan import Finding
+from ops_pipelines.wiring import revisions
+from ops_pipelines.wiring.artifacts import require_supported, supported, unsupported
+from ops_pipelines.wiring.connect import places, supervisor, tools
+from ops_pipelines.wiring.site import Site
+
+_AT_REST = ("stopped", "stopping", "fatal")
+
+
+def status(site: Site) -> tuple[ReplicaStatus, ...]:
+    """Each replica as it is now."""
+    require_supported(site)
+    try:
+        declared = revisions.scaled(site, revisions.before(site))
+    except OpsError:  # without the bucket, what is declared must do
+        declared = site.stack
+    return engine.status(declared, places(site), tools(supervisor(site.settings), site.settings))
+
+
+def status_rows(site: Site) -> list[dict[str, Any]]:
+    """Each replica as a line for people."""
+    words = {True: "yes", False: "NO", None: "unknown"}
+    return [
+        {
+            "component": one.component,
+            "replica": one.name,
+            "state": one.state or "elsewhere",
+            "answers": words[one.healthy],
+            "up for": f"{one.uptime:.0f} s" if one.uptime is not None else "",
+            "pid": one.pid or "",
+            "detail": one.detail,
+        }
+        for one in status(site)
+    ]
+
+
+def replica_numbers(site: Site, component: str) -> tuple[int, ...] | None:
+    """Numbers of the replicas of a component that are up or coming up; None where that is unknown.
+
+    One that was stopped or has given up carries no load. A component that runs elsewhere is not counted.
+    """
+    declared = site.stack.components.get(component)
+    if not supported(site) or declared is None or declared.address is not None:
+        return None
+    try:
+        seen = supervisor(site.settings).status()
+    except OpsError:
+        return None
+    start = f"{site.name}.{component}."
+    ours = {name.removeprefix(start): one.state for name, one in seen.items() if name.startswith(start)}
+    if "unknown" in ours.values():
+        return None
+    return tuple(
+        sorted(int(word) for word, state in ours.items() if word.isdecimal() and state not in _AT_REST)
+    )
+
+
+def replicas(site: Site, component: str) -> int | None:
+    """How many replicas of a component run now; None where that is unknown."""
+    numbers = replica_numbers(site, component)
+    return None if numbers is None else len(numbers)
+
+
+def health_findings(site: Site) -> tuple[Finding, ...]:
+    """Whether every replica answers."""
+    if not supported(site):
+        return (unsupported(site),)
+    look = f"look at its log: `ops-pipelines status {site.name}` names the replica"
+    return tuple(
+        Finding(one.name, one.healthy, one.detail or str(one.state), "" if one.healthy else look)
+        for one in status(site)
+    )
+
+
+def drift_findings(site: Site) -> tuple[Finding, ...]:
+    """Whether what runs is what is declared. Raises Unreachable where what runs is unknown."""
+    if not supported(site):
+        return (unsupported(site),)
+    earlier = revisions.before(site)
+    found = engine.plan(
+        revisions.scaled(site, earlier), places(site), supervisor(site.settings), before=earlier
+    )
+    if found.empty:
+        return (Finding(site.name, True, "what runs is what is declared"),)
+    return tuple(
+        Finding(step.subject, False, f"would {step.verb}: {step.detail}", "deploy the stack to mend it")
+        for step in found.changes
+    )

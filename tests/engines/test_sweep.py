@@ -1,0 +1,166 @@
+"""The sweep on a real bucket: what nobody refers to goes, and while anything is unknown nothing does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ops_pipelines.adapters.s3 import S3Store
+from ops_pipelines.engines.lease import take_lease
+from ops_pipelines.engines.prune import prune
+from ops_pipelines.engines.snapshots import mark
+from ops_pipelines.engines.sweep import sweep, sweep_plan
+from ops_pipelines.errors import FormatTooNew, LeaseLost, OpsError, SnapshotDamaged
+from ops_pipelines.policy.plan import Plan
+from ops_pipelines.stack.operations import Keep
+from tests.engines.snapshot_kit import LAYOUT, FreeFence, commit, keys, put_blob
+from tests.servers.seaweed import Seaweed
+
+SOON = timedelta(seconds=-5)
+"""A grace period that has passed for everything: store times are whole seconds."""
+
+
+def do_sweep(store: S3Store, grace: timedelta = SOON) -> Plan:
+    return sweep(store, LAYOUT, holder="sweeper", ttl=60.0, grace=grace)
+
+
+def blob_of(content: bytes, store: S3Store) -> str:
+    return LAYOUT.blob(put_blob(store, content).sha256)
+
+
+def test_only_what_no_stack_refers_to_goes(store: S3Store) -> None:
+    commit(store, contents=(b"shared", b"mine"))
+    commit(store, stack="other", contents=(b"shared", b"theirs"))
+    waste = blob_of(b"waste", store)
+    store.put("ops/notes.txt", b"somebody's")
+    store.put("blobs/sha256/aa/" + "a" * 64, b"below another prefix")
+    before = keys(store)
+    plan = sweep_plan(store, LAYOUT, grace=SOON)
+    assert keys(store) == before
+    assert [(step.verb, step.subject, step.size) for step in plan.steps] == [
+        ("remove", f"blob/{waste[-64:]}", len(b"waste"))
+    ]
+    assert do_sweep(store).steps == plan.steps
+    assert keys(store) == [key for key in before if key != waste]
+    assert do_sweep(store).empty
+
+
+def test_young_waste_stays(store: S3Store) -> None:
+    blob_of(b"waste", store)
+    assert do_sweep(store, timedelta(hours=24)).empty
+    assert sweep_plan(store, LAYOUT).empty
+
+
+def test_after_a_prune_only_its_own_content_goes(store: S3Store) -> None:
+    old = commit(store, days_ago=50, contents=(b"shared", b"old"))
+    new = commit(store, contents=(b"shared", b"new"))
+    for snapshot in (old, new):
+        mark(store, LAYOUT, "chat", snapshot, "verified", {})
+    prune(store, LAYOUT, "chat", Keep(days=30, last=1), fence=FreeFence())
+    assert len(do_sweep(store).changes) == 1
+    kept = {store.get(key)[0] for key in keys(store, LAYOUT.blobs)}
+    assert kept == {b"shared", b"new"}
+
+
+def test_unfinished_uploads_and_marks_of_nothing_go(store: S3Store, seaweed: Seaweed, bucket: str) -> None:
+    client = seaweed.client()
+    client.create_multipart_upload(Bucket=bucket, Key=f"{LAYOUT.blobs}ab/half")
+    client.create_multipart_upload(Bucket=bucket, Key="elsewhere/half")
+    mark(store, LAYOUT, "chat", "20200101T000000Z-ffffff", "failed", {})
+    kept = commit(store)
+    mark(store, LAYOUT, "chat", kept, "verified", {})
+    assert do_sweep(store, timedelta(hours=24)).empty
+    subjects = [step.subject for step in do_sweep(store).steps]
+    assert [subject.split("/", 1)[0] for subject in subjects] == ["mark", "upload"]
+    assert [key for key, _, _ in store.unfinished_uploads("")] == ["elsewhere/half"]
+    assert [key for key in keys(store, LAYOUT.stacks) if "/marks/" in key] == [
+        LAYOUT.mark("chat", kept, "verified")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda content: content[: len(content) // 2], SnapshotDamaged),
+        (lambda _: b"", SnapshotDamaged),
+        (lambda content: content.replace(b'"stack":"other"', b'"stack":"third"'), SnapshotDamaged),
+        (lambda content: content.replace(b'"format":1', b'"format":2'), FormatTooNew),
+    ],
+)
+def test_one_unreadable_manifest_stops_it_all(
+    store: S3Store, change: Callable[[bytes], bytes], error: type[OpsError]
+) -> None:
+    commit(store)
+    snapshot = commit(store, stack="other")
+    waste = blob_of(b"waste", store)
+    key = LAYOUT.manifest("other", snapshot)
+    store.put(key, change(store.get(key)[0]))
+    with pytest.raises(error, match="nothing is swept") as caught:
+        sweep_plan(store, LAYOUT, grace=SOON)
+    assert key in caught.value.remedy
+    with pytest.raises(error, match="nothing is swept"):
+        do_sweep(store)
+    assert store.head(waste) is not None
+
+
+def test_somebody_at_work_postpones_it(store: S3Store) -> None:
+    commit(store)
+    commit(store, stack="other")
+    waste = blob_of(b"waste", store)
+    with take_lease(
+        store, LAYOUT, "other", holder="anna", purpose="backup", ttl=60.0, clock=lambda: datetime.now(UTC)
+    ):
+        plan = do_sweep(store)
+    assert plan.empty
+    assert "postponed: the stack `other` is being changed by anna: backup" in plan.warnings[0]
+    assert store.head(waste) is not None
+    assert len(do_sweep(store).changes) == 1
+
+
+def test_a_first_backup_begun_during_the_sweep_waits(store: S3Store) -> None:
+    """A stack that the sweep does not know counts on an old blob: it must not be let in between."""
+    blob_of(b"old content", store)
+    came: list[str] = []
+
+    def newcomer() -> None:
+        with take_lease(
+            store,
+            LAYOUT,
+            "new",
+            holder="n",
+            purpose="p",
+            ttl=60.0,
+            clock=lambda: datetime.now(UTC),
+            wait=120.0,
+        ):
+            came.append("in")
+
+    thread = threading.Thread(target=newcomer)
+
+    class Watched(S3Store):
+        def delete(self, keys: Sequence[str]) -> None:
+            if not thread.ident:
+                thread.start()
+                thread.join(3.0)
+            came.append("deleted")
+            super().delete(keys)
+
+    store.__class__ = Watched
+    assert len(do_sweep(store).changes) == 1
+    thread.join()
+    assert came == ["deleted", "in"]
+
+
+def test_a_lost_lease_stops_it(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    waste = blob_of(b"waste", store)
+
+    def lost(self: object) -> None:
+        raise LeaseLost("lost", remedy="")
+
+    monkeypatch.setattr("ops_pipelines.engines._lease_held.HeldLease.check", lost)
+    with pytest.raises(LeaseLost):
+        do_sweep(store)
+    assert store.head(waste) is not None

@@ -1,0 +1,341 @@
+"""Backups that fail, marks that stay, servers that rest while their cache is switched."""
+
+# ruff: noqa: ARG002 - fakes take what the Protocol hands them, used or not
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops_pipelines.adapters.s3 import S3Store
+from ops_pipelines.engines import snapshots as engine
+from ops_pipelines.errors import FormatTooNew, LeaseHeld, OpsError, PartFailed, StoreError, Unreachable
+from ops_pipelines.policy.manifest import FileEntry, Part, Question
+from ops_pipelines.policy.processes import ProcessStatus
+from ops_pipelines.wiring import parts, restarting, snapshots
+from ops_pipelines.wiring.connect import lease
+from ops_pipelines.wiring.restarting import Rest, restart_steps
+from tests.engines import snapshot_kit
+from tests.engines.snapshot_kit import FreeFence
+from tests.wiring.stand import Stand
+
+
+def marks(stand: Stand) -> dict[str, dict[str, Any] | None]:
+    """Facts of the mark `failed` of every snapshot that has one."""
+    found = snapshots.listed(stand.site)
+    read = {one.id: engine.read_mark(stand.store, stand.layout, "chat", one.id, "failed") for one in found}
+    return {name: facts for name, facts in read.items() if facts is not None}
+
+
+# --- backup ---
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PartFailed("the disk died\nat 3", remedy=""), "the disk died"),
+        (PartFailed("", remedy=""), ""),
+        (ZeroDivisionError("secret words"), "ZeroDivisionError"),
+    ],
+)
+def test_a_failed_backup_is_marked_and_its_own_error_told(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fails(site: object) -> None:
+        raise error
+
+    monkeypatch.setattr(parts, "sources", fails)
+    with pytest.raises(type(error)) as raised:
+        snapshots.backup(stand.site, by="test")
+    assert raised.value is error
+    [facts] = marks(stand).values()
+    assert facts is not None
+    assert facts["error"] == told
+
+
+def test_that_it_could_not_be_marked_hides_nothing(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*words: object, **more: object) -> None:
+        raise PartFailed("the disk died", remedy="")
+
+    def worse(*words: object, **more: object) -> None:
+        raise ValueError("and the store too")
+
+    monkeypatch.setattr(parts, "sources", fails)
+    monkeypatch.setattr(engine, "mark", worse)
+    with pytest.raises(PartFailed, match="the disk died"):
+        snapshots.backup(stand.site, by="test")
+
+
+def test_a_backup_that_had_to_wait_is_no_failed_one(stand: Stand) -> None:
+    site = stand.site
+    with lease(site, "a deploy"), pytest.raises(LeaseHeld):
+        snapshots.backup(site, by="test")
+    assert marks(stand) == {}
+
+
+def test_a_damaged_revision_stops_no_backup(stand: Stand) -> None:
+    stand.store.put(stand.layout.revision("chat", 1), b"{")
+    taken = snapshots.backup(stand.site, by="test")
+    assert taken.revision is None
+    assert all(finding.ok for finding in snapshots.verify(stand.site, taken.snapshot, depth="checksums"))
+
+
+def test_a_bucket_that_is_not_there_is_said_so(stand: Stand) -> None:
+    backup = {**stand.declared["backup"], "bucket": "no-such-bucket-here"}
+    with pytest.raises(StoreError, match="no-such-bucket-here") as error:
+        snapshots.backup(stand.change(backup=backup), by="test")
+    assert not isinstance(error.value, LeaseHeld)
+    assert error.value.remedy
+
+
+def _with_collection(stand: Stand) -> None:
+    fields = {"id": {"type": "int64", "primary": True}, "vector": {"type": "float_vector"}}
+    model = {"source": "hosted:x/y", "role": "embedding", "served_by": "web", "dimension": 2}
+    stand.change(
+        components={"web": stand.web(), "milvus": {"kind": "milvus", "address": "http://127.0.0.1:9"}},
+        models={"m": model},
+        collections={
+            "docs": {"store": "milvus", "embedding": "m", "fields": fields},
+            "plain": {"store": "milvus", "fields": {**fields, "vector": {"type": "float_vector", "dimension": 2}}},
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept", "expected"),
+    [(5, (), ["questions/docs"]), (0, (), []), (5, (("docs", "m", "?", (1,)),), [])],
+)
+def test_questions_that_were_not_kept_are_told(
+    stand: Stand, rows: int, kept: tuple[Any, ...], expected: list[str]
+) -> None:
+    _with_collection(stand)
+    taken = snapshots.load(stand.site, snapshot_kit.commit(stand.store))
+    held = tuple(Part("collection", name, (), {"rows": rows}) for name in ("docs", "plain"))
+    changed = type(taken)(
+        **{**taken.__dict__, "parts": held, "questions": tuple(Question(*one) for one in kept)}
+    )
+    findings = snapshots.kept_findings(stand.site, changed)
+    assert [finding.subject for finding in findings] == expected
+    assert all((one.ok, one.severity) == (None, "warning") for one in findings)
+
+
+# --- marks ---
+
+
+@pytest.mark.parametrize(
+    ("failed", "depth", "stays"),
+    [
+        ({"by": "drill", "verdict": "failed"}, "checksums", True),
+        ({"verdict": "failed"}, "checksums", True),
+        ({"by": "verify", "depth": "checksums"}, "sizes", True),
+        ({"by": "verify", "depth": "checksums"}, "checksums", False),
+        ({"by": "verify", "depth": "sizes"}, "sizes", False),
+        ({"by": "verify", "depth": "sizes"}, "checksums", False),
+        ({"depth": "listed"}, "sizes", False),
+        (None, "sizes", False),
+    ],
+)
+def test_only_a_look_as_close_takes_a_failure_back(
+    stand: Stand, failed: Mapping[str, Any] | None, depth: Any, stays: bool
+) -> None:
+    """Drill at three, verify at five, prune at half past: what the drill found must last until then."""
+    snapshot = snapshot_kit.commit(stand.store)
+    if failed is not None:
+        engine.mark(stand.store, stand.layout, "chat", snapshot, "failed", {"at": "then", **failed})
+    findings = snapshots.verify(stand.site, snapshot, depth=depth)
+    assert all(finding.ok for finding in findings)
+    [info] = snapshots.listed(stand.site)
+    assert info.bad is stays
+    assert ("verified" in info.marks) is not stays
+    assert any("stays marked as failed" in finding.message for finding in findings) is stays
+
+
+def test_a_fault_is_marked_and_a_store_that_is_gone_is_not(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = snapshot_kit.commit(stand.store)
+    [blob] = [info.key for info in stand.store.list(stand.layout.blobs)]
+    with monkeypatch.context() as patch:
+
+        def gone(self: S3Store, key: str) -> None:
+            raise Unreachable("gone", remedy="")
+
+        patch.setattr(S3Store, "head", gone)
+        assert [one.ok for one in snapshots.verify(stand.site, snapshot, depth="sizes")] == [None]
+    assert marks(stand) == {}
+    stand.store.delete([blob])
+    snapshots.verify(stand.site, snapshot, depth="sizes")
+    assert marks(stand)[snapshot]["by"] == "verify"  # type: ignore[index]
+
+
+def test_what_was_pruned_is_said_when_the_sweep_fails(stand: Stand) -> None:
+    snapshot_kit.commit(stand.store, days_ago=90, suffix="aaaaaa")
+    for days in (0.1, 0.2, 0.3):
+        newest = snapshot_kit.commit(stand.store, days_ago=days, suffix="bbbbbb")
+        engine.mark(stand.store, stand.layout, "chat", newest, "verified", {})
+    other = snapshot_kit.commit(stand.store, stack="other", suffix="cccccc")
+    stand.store.put(stand.layout.manifest("other", other), b'{"format": 99}')
+    assert "format 99" in snapshots.plan_prune(stand.site).warnings[-1]
+    stand.store.put("ops/blobs/sha256/ab/" + "ab" * 32, b"nobody names it")
+    with pytest.raises(FormatTooNew, match="1 snapshots of chat were removed, their blobs were not"):
+        snapshots.prune(stand.site, by="test")
+
+
+# --- restore: servers rest while their cache is switched ---
+
+
+@dataclass
+class Programs:
+    """A supervisor that notes what it is asked; `refuses` are programs that cannot be started."""
+
+    states: dict[str, str]
+    calls: list[str]
+    refuses: set[str] = field(default_factory=set)
+    up: bool = True
+
+    def running(self) -> bool:
+        return self.up
+
+    def status(self) -> dict[str, ProcessStatus]:
+        return {name: ProcessStatus(name, state, None, None) for name, state in self.states.items()}  # type: ignore[arg-type]
+
+    def stop(self, name: str) -> None:
+        self.calls.append(f"stop {name}")
+        self.states[name] = "stopped"
+
+    def start(self, name: str) -> None:
+        if name in self.refuses:
+            raise OpsError("it does not start", remedy="")
+        self.calls.append(f"start {name}")
+        self.states[name] = "running"
+
+
+@dataclass
+class Cache:
+    """A target that notes its switch; with `error` the switch fails, with `killed` the process dies in it."""
+
+    calls: list[str]
+    error: BaseException | None = None
+    kind: str = "model_cache"
+    name: str = "models"
+
+    def switch(self, part: Part, place: str) -> str:
+        self.calls.append("switch")
+        if self.error is not None:
+            raise self.error
+        return "kept"
+
+
+PART = Part("model_cache", "models", (FileEntry("a", 0, "0" * 64),))
+
+
+@pytest.fixture
+def programs(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    stand.change(
+        components={"web": stand.web(), "far": {"kind": "ollama", "address": "http://127.0.0.1:9"}},
+        caches={"models": {"layout": "directory", "path": str(stand.folder / "models")}},
+        models={
+            "a": {"source": "hf:x/y@z", "cache": "models", "served_by": "web"},
+            "b": {"source": "hf:x/z@z", "cache": "models", "served_by": "far"},
+        },
+    )
+    states = {
+        "chat.web.0": "running", "chat.web.1": "starting", "chat.web.2": "stopped", "chat.other.0": "running",
+        "chat--drill.web.0": "running", "chatty.web.0": "running",
+    }  # fmt: skip
+    made = Programs(states, [])
+    monkeypatch.setattr(restarting, "supervisor", lambda settings: made)
+    return made
+
+
+ORDER = ["stop chat.web.0", "stop chat.web.1", "switch", "start chat.web.0", "start chat.web.1"]
+
+
+def switch(rest: Rest, programs: Programs, error: BaseException | None = None) -> str:
+    [target] = rest.wrap({"x": Cache(programs.calls, error)}).values()  # type: ignore[dict-item]
+    return target.switch(PART, "place")
+
+
+def test_servers_are_stopped_before_the_switch_and_started_after(stand: Stand, programs: Programs) -> None:
+    rest = Rest(stand.site, FreeFence())
+    assert switch(rest, programs) == "kept"
+    assert programs.calls == ORDER
+    assert rest.findings == []
+    assert not (stand.site.state / "at-rest.json").exists()
+
+
+@pytest.mark.parametrize("error", [PartFailed("no", remedy=""), OSError("no"), KeyboardInterrupt()])
+def test_a_switch_that_fails_leaves_them_running(
+    stand: Stand, programs: Programs, error: BaseException
+) -> None:
+    with pytest.raises(type(error)) as raised:
+        switch(Rest(stand.site, FreeFence()), programs, error)
+    assert raised.value is error
+    assert programs.calls == ORDER
+
+
+def test_a_lease_that_is_lost_stops_no_further_and_switches_nothing(stand: Stand, programs: Programs) -> None:
+    with pytest.raises(OpsError, match="lost"):
+        switch(Rest(stand.site, FreeFence(lost_at=2)), programs)
+    assert programs.calls == ["stop chat.web.0", "start chat.web.0", "start chat.web.1"]
+
+
+def test_a_restore_that_was_killed_is_not_their_end(stand: Stand, programs: Programs) -> None:
+    """SIGKILL between stop and start: the next restore starts what the first one stopped."""
+    Rest(stand.site, FreeFence()).begin("models")
+    assert programs.states["chat.web.0"] == "stopped"
+    programs.calls.clear()
+    switch(Rest(stand.site, FreeFence()), programs)
+    assert programs.calls == ["switch", "start chat.web.0", "start chat.web.1"]
+
+
+def test_one_that_does_not_start_again_is_told_and_keeps_none_other_down(
+    stand: Stand, programs: Programs
+) -> None:
+    programs.refuses = {"chat.web.0"}
+    rest = Rest(stand.site, FreeFence())
+    assert switch(rest, programs) == "kept"
+    assert programs.states["chat.web.1"] == "running"
+    [finding] = rest.findings
+    assert (finding.subject, finding.ok) == ("process/chat.web.0", False)
+    assert json.loads((stand.site.state / "at-rest.json").read_text()) == ["chat.web.0"]
+    programs.refuses = set()
+    rest.end()
+    assert programs.states["chat.web.0"] == "running"
+
+
+def test_a_stack_at_rest_stays_so(stand: Stand, programs: Programs) -> None:
+    programs.up = False
+    switch(Rest(stand.site, FreeFence()), programs)
+    assert programs.calls == ["switch"]
+
+
+def test_the_plan_says_who_rests(stand: Stand, programs: Programs) -> None:
+    steps = restart_steps(stand.site, ["models"])
+    assert [(step.verb, step.subject) for step in steps] == [
+        ("restart", "component/web"),
+        ("check", "component/far"),
+    ]
+    assert "start it anew there" in steps[1].detail
+
+
+def test_a_real_cache_is_restored_and_its_findings_told(
+    stand: Stand, programs: Programs, tmp_path: Path
+) -> None:
+    model = stand.folder / "models" / "x--y"
+    model.mkdir(parents=True)
+    (model / "model.safetensors").write_bytes(b"weights")
+    taken = snapshots.backup(stand.site, by="test")
+    (model / "model.safetensors").write_bytes(b"rot")
+    assert any(step.verb == "restart" for step in snapshots.plan_restore(stand.site, taken.snapshot).steps)
+    programs.calls.clear()
+    programs.refuses = {"chat.web.1"}
+    result = snapshots.restore(stand.site, taken.snapshot, parts=["model_cache/models"], by="test")
+    assert (model / "model.safetensors").read_bytes() == b"weights"
+    assert programs.calls == ["stop chat.web.0", "stop chat.web.1", "start chat.web.0"]
+    assert [one.subject for one in result.parts[0].findings if one.ok is False] == ["process/chat.web.1"]

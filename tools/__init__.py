@@ -1,0 +1,1 @@
+"""What the people who build ops-pipelines use; nothing here is shipped."""

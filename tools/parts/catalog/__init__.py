@@ -1,0 +1,1 @@
+"""One file for each part: each has `PARTS`, a tuple of `Part`."""
