@@ -148,8 +148,16 @@ def test_sensors_tick_without_error(platform: Platform) -> None:
     until(ended, what="a tick of every sensor to end", seconds=120)
     for name, done in ticks().items():
         assert {tick["status"] for tick in done} <= {"SUCCESS", "SKIPPED", "STARTED"}, (name, done)
-    scaling = _nodes(platform)["obelisk/scaling"]
-    assert "signals" in {entry["label"] for entry in scaling["assetMaterializations"][0]["metadataEntries"]}
+
+
+def test_scaling_sensor_records_a_decision_with_its_signals(platform: Platform) -> None:
+    def decisions() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = _nodes(platform)["obelisk/scaling"]["assetMaterializations"]
+        return found
+
+    # A look before the first deployment knows of no replica, and is recorded as an observation: no decision.
+    until(lambda: decisions() != [], what="a decision of the scaling sensor", seconds=120)
+    assert "signals" in {entry["label"] for entry in decisions()[0]["metadataEntries"]}
 
 
 def test_restore_without_apply_shows_its_plan_and_changes_nothing(platform: Platform) -> None:
