@@ -94,11 +94,12 @@ def probe(wanted: Sequence[WantedModel], sources: Mapping[str, ModelSource]) -> 
     results: list[Finding] = []
     for model in wanted:
         source = sources.get(model.scheme)
-        if source is None:
-            error = _no_source(model)
-            results.append(Finding(f"model {model.name}", False, error.message, error.remedy))
-        else:
+        try:
+            if source is None:
+                raise _no_source(model)
             results.append(source.probe(model))
+        except OpsError as error:  # no source, or no token for it: a finding beside the others
+            results.append(Finding(f"model {model.name}", False, error.message, error.remedy))
     return tuple(results)
 
 

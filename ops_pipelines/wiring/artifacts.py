@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from ops_pipelines.errors import TargetUnsupported
+from ops_pipelines.errors import DeclarationError, TargetUnsupported
 from ops_pipelines.policy.plan import Finding, Plan, Step
 from ops_pipelines.policy.processes import Program, programs_to_json
 from ops_pipelines.policy.programs import render_programs
 from ops_pipelines.wiring.connect import places
-from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.site import Site, site_with_profile
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,28 @@ def programs_digest(programs: Sequence[Program]) -> str:
 
 def unsupported(site: Site) -> Finding:
     """That this version does not act on the stack's target; what it does with it, and which form to choose."""
-    kind = site.stack.target.kind
+    kind, here = site.stack.target.kind, _profiles_on_process(site)
+    way = (
+        f"deploy it with --profile {' or --profile '.join(here)}"
+        if here
+        else "it has no form for this machine"
+    )
     return Finding(
         f"target/{kind}",
         None,
         f"{site.name} runs on target {kind}, which this version does not act on yet",
-        "the stack is loaded, linted and shown; choose a profile on target process to deploy it ("
-        f"{', '.join(site.loaded.profiles) or 'it has no profiles'})",
+        f"the stack is loaded, linted and shown; {way}",
     )
+
+
+def _profiles_on_process(site: Site) -> list[str]:
+    """Profiles of the stack's file that run as plain processes; a profile that does not load is none."""
+    found = []
+    for profile in site.loaded.profiles:
+        with suppress(DeclarationError):
+            if supported(site_with_profile(site, profile)):
+                found.append(profile)
+    return found
 
 
 def plan_elsewhere(site: Site) -> Plan:

@@ -161,7 +161,7 @@ def probe_models(site: Site) -> tuple[Finding, ...]:
             with _sources(site, name, needed=False) as sources:
                 asked = {"ollama": Ollama("http://127.0.0.1"), **sources}  # a probe asks its registry alone
                 found += cache_engine.probe([one for one in missing if one.scheme in asked], asked)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))  # caches may want the same model
 
 
 @contextmanager

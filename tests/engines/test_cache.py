@@ -9,7 +9,7 @@ import pytest
 
 from ops_pipelines.engines.cache import fill, plan_fill, probe
 from ops_pipelines.engines.ports import Progress, silent
-from ops_pipelines.errors import OpsError, Refused, Unreachable
+from ops_pipelines.errors import OpsError, Refused, SecretMissing, Unreachable
 from ops_pipelines.policy.models import WantedModel
 from ops_pipelines.policy.plan import Finding, failed
 from tests.caches import inventories, ollama_model, sha256
@@ -114,6 +114,19 @@ def test_a_pull_that_brings_nothing_is_not_believed(root: Path, library: Library
 def test_probe_asks_each_source(library: Library) -> None:
     nowhere = replace(CHAT, reference="llama3:13b")
     assert [finding.ok for finding in probe([CHAT, nowhere], {"ollama": library})] == [True, False]
+
+
+def test_a_probe_that_lacks_a_token_is_a_finding_and_stops_no_other(library: Library) -> None:
+    class Gated(Library):
+        def probe(self, model: WantedModel) -> Finding:
+            if model.reference == CHAT.reference:
+                raise SecretMissing("environment variable HF_TOKEN is not set", remedy="set HF_TOKEN")
+            return super().probe(model)
+
+    gated, other = probe([CHAT, SMALL], {"ollama": Gated(library.models)})
+    assert (gated.ok, gated.message) == (False, "environment variable HF_TOKEN is not set")
+    assert gated.remedy == "set HF_TOKEN"
+    assert other.ok is True
 
 
 def test_each_replica_is_filled_by_itself(tmp_path: Path, library: Library) -> None:
