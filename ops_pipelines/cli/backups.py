@@ -1,8 +1,7 @@
-"""Verbs of snapshots: backup, snapshots, verify, drill, prune."""
+"""Verbs of backup: backup, verify, drill, prune."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -18,7 +17,7 @@ from ops_pipelines.cli.output import (
     show_rows,
 )
 from ops_pipelines.cli.progress import progress
-from ops_pipelines.errors import OpsError, UsageError
+from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.words import size_in_words
 from ops_pipelines.wiring import bucket, drills, snapshots
 
@@ -65,43 +64,6 @@ def backup(context: Context, stack: str, as_json: bool) -> int:
     )
     say_bad((*findings, *kept))
     return 1 if bad else 0
-
-
-@click.command(name="snapshots")
-@click.argument("stack", required=False)
-@bucket_options
-@json_option
-@click.pass_obj
-def list_snapshots(
-    context: Context,
-    stack: str | None,
-    bucket_url: str | None,
-    endpoint: str | None,
-    region: str,
-    as_json: bool,
-) -> None:
-    """List the snapshots of STACK, newest first. With --bucket, STACK may be left out."""
-    if bucket_url:
-        found = bucket.list_snapshots(
-            bucket.open_bucket(bucket_url, endpoint, region, context.settings), stack
-        )
-    else:
-        found = [(_needed(stack), one) for one in snapshots.listed(context.site(_needed(stack)))]
-    if as_json:
-        show_json([{"stack": name, **asdict(one)} for name, one in found])
-        return
-    show_rows(
-        (
-            {
-                "stack": name,
-                "snapshot": one.id,
-                "size": "" if one.size is None else size_in_words(one.size),
-                "state": snapshots.state_in_words(one),
-            }
-            for name, one in found
-        ),
-        empty="no snapshots",
-    )
 
 
 @click.command()
@@ -174,10 +136,4 @@ def prune(context: Context, stack: str, apply: bool, as_json: bool) -> None:
         show_dry(plan, as_json=as_json)
 
 
-def _needed(stack: str | None) -> str:
-    if stack is None:
-        raise UsageError("name a stack", remedy="`ops-pipelines stacks` lists them; or use --bucket")
-    return stack
-
-
-COMMANDS = (backup, list_snapshots, verify, drill, prune)
+COMMANDS = (backup, verify, drill, prune)

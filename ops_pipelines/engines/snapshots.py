@@ -46,6 +46,10 @@ class SnapshotInfo:
     """When it was verified, drilled, failed, pinned (ISO 8601, the store's clock)."""
     problem: str = ""
     """Why it cannot be restored, where its manifest is missing or unreadable."""
+    fence: int = 0
+    """Fencing token under which it was committed."""
+    pinned_for: str = ""
+    """Why it is pinned, where somebody said so."""
 
     @property
     def complete(self) -> bool:
@@ -56,7 +60,8 @@ class SnapshotInfo:
     def facts(self) -> SnapshotFacts:
         """What retention goes by."""
         times = {kind: datetime.fromisoformat(at) for kind, at in self.marks.items()}
-        return SnapshotFacts(self.id, datetime.fromisoformat(self.created), self.state, **times)
+        created = datetime.fromisoformat(self.created)
+        return SnapshotFacts(self.id, created, self.state, **times, fence=self.fence)
 
     @property
     def bad(self) -> bool:
@@ -112,7 +117,14 @@ def _described(
         parts=tuple(part.key for part in manifest.parts),
         revision=manifest.revision,
         marks=marks,
+        fence=manifest.fence,
+        pinned_for=_reason(store, layout, stack, snapshot) if "pinned" in marks else "",
     )
+
+
+def _reason(store: ObjectStore, layout: Layout, stack: str, snapshot: str) -> str:
+    facts = read_mark(store, layout, stack, snapshot, "pinned") or {}
+    return str(facts.get("reason", ""))
 
 
 def _without(
@@ -130,6 +142,16 @@ def load_manifest(store: ObjectStore, layout: Layout, stack: str, snapshot: str)
         return _read(store, layout, stack, check_snapshot_id(snapshot))
     except (ValueError, ObjectMissing) as error:
         raise _unknown(store, layout, stack, snapshot) from error
+
+
+def known_snapshot(store: ObjectStore, layout: Layout, stack: str, snapshot: str) -> str:
+    """The id itself, where the stack has that snapshot, readable or not. Raises SnapshotUnknown."""
+    try:
+        if store.head(layout.manifest(stack, snapshot)) is not None:
+            return snapshot
+    except ValueError as error:
+        raise _unknown(store, layout, stack, snapshot) from error
+    raise _unknown(store, layout, stack, snapshot)
 
 
 def _read(store: ObjectStore, layout: Layout, stack: str, snapshot: str) -> Manifest:
@@ -185,8 +207,8 @@ def mark(
     be put on a snapshot that was never committed. Raises SnapshotUnknown for the others then.
     """
     key = layout.mark(stack, snapshot, kind)
-    if kind != "failed" and store.head(layout.manifest(stack, snapshot)) is None:
-        raise _unknown(store, layout, stack, snapshot)
+    if kind != "failed":
+        known_snapshot(store, layout, stack, snapshot)
     store.put(key, json.dumps(dict(facts), sort_keys=True, allow_nan=False).encode())
     if kind in ("verified", "drilled"):
         store.delete([layout.mark(stack, snapshot, "failed")])

@@ -5,6 +5,7 @@
     <prefix>/blobs/sha256/ab/ab12...                           content, shared by all stacks and snapshots
     <prefix>/stacks/<stack>/lease.json                         who may change the stack
     <prefix>/stacks/<stack>/drill.json                         who drills it
+    <prefix>/stacks/<stack>/attempt.json                       the latest backup that was begun
     <prefix>/stacks/<stack>/revisions/00000007.json            what was deployed
     <prefix>/stacks/<stack>/snapshots/<id>/manifest.json       written last: this write is the commit
     <prefix>/stacks/<stack>/snapshots/<id>/marks/<kind>.json   verified, drilled, failed, pinned
@@ -78,6 +79,10 @@ class Layout:
     def drill(self, stack: str) -> str:
         """Key of the lease under which a stack is drilled."""
         return f"{self.stacks}{stack}/drill.json"
+
+    def attempt(self, stack: str) -> str:
+        """Key of what the latest backup that was begun says of itself."""
+        return f"{self.stacks}{stack}/attempt.json"
 
     def revisions(self, stack: str) -> str:
         """Prefix of a stack's revisions."""

@@ -14,11 +14,19 @@ Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] | None
 
 
 class Keep(Declared):
-    """Which snapshots stay. The last verified and the last drilled one always stay."""
+    """Which snapshots stay: each that any of these rules keeps. The last verified one, the last drilled one and
+    pinned ones always stay, and nothing goes while the latest backup has not succeeded."""
 
-    days: Annotated[int, Field(ge=1)] = 30
+    days: Annotated[int, Field(ge=0)] = 30
+    """All that are not older than so many days. 0: age keeps none."""
     last: Annotated[int, Field(ge=1)] = 3
     """At least so many of the newest stay, whatever their age."""
+    daily: Annotated[int, Field(ge=0)] = 0
+    """The newest of each of so many days that have any, in `backup.timezone`."""
+    weekly: Annotated[int, Field(ge=0)] = 0
+    """The newest of each of so many weeks (from Monday) that have any."""
+    monthly: Annotated[int, Field(ge=0)] = 0
+    """The newest of each of so many months that have any."""
 
 
 class Backup(Declared):

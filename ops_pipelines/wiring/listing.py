@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ops_pipelines.engines import snapshots as engine
+from ops_pipelines.engines.attempts import read_attempt
 from ops_pipelines.engines.snapshots import SnapshotInfo
 from ops_pipelines.errors import SnapshotUnknown
 from ops_pipelines.policy.manifest import Manifest
@@ -31,14 +34,25 @@ def newest(site: Site) -> str:
     return found[-1]
 
 
+def last_attempt(site: Site, found: Sequence[SnapshotInfo]) -> str:
+    """What a person must know of the latest backup that was begun: how it failed, or that this is unknown.
+
+    Empty where it, or a later one, has committed one of the `found` snapshots."""
+    attempt = read_attempt(object_store(site), layout(site), site.name)
+    if attempt is None or attempt.answered([one.facts for one in found]):
+        return ""
+    return attempt.words
+
+
 def state_in_words(one: SnapshotInfo) -> str:
     """What is known of a snapshot, in a few words."""
     if not one.complete:
         return f"{one.state}: {one.problem}" if one.problem else one.state
-    good = [kind for kind in ("verified", "drilled", "pinned") if kind in one.marks]
+    pinned = [f"pinned ({one.pinned_for})" if one.pinned_for else "pinned"] if "pinned" in one.marks else []
     if one.facts.bad:
-        return "FAILED its last check"
-    return ", ".join(good) or "not verified"
+        return ", ".join(["FAILED its last check", *pinned])
+    good = [kind for kind in ("verified", "drilled") if kind in one.marks]
+    return ", ".join([*(good or ["not verified"]), *pinned])
 
 
 def load(site: Site, snapshot: str) -> Manifest:

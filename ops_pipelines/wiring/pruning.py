@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 from ops_pipelines.engines import prune as engine
 from ops_pipelines.engines.sweep import sweep, sweep_plan
 from ops_pipelines.errors import FormatTooNew, SnapshotDamaged
@@ -13,7 +15,8 @@ from ops_pipelines.wiring.site import Site
 def plan_prune(site: Site) -> Plan:
     """Which snapshots and unreferenced blobs would go, and why the others stay."""
     store, keys = object_store(site), layout(site)
-    plan = engine.prune_plan(store, keys, site.name, backup_of(site).keep)
+    declared = backup_of(site)
+    plan = engine.prune_plan(store, keys, site.name, declared.keep, zone=ZoneInfo(declared.timezone))
     try:
         waste = sweep_plan(store, keys)
     except (SnapshotDamaged, FormatTooNew) as error:
@@ -28,7 +31,8 @@ def prune(site: Site, *, by: str) -> Plan:
     """
     store, keys, declared = object_store(site), layout(site), backup_of(site)
     with lease(site, f"prune ({by})") as fence:
-        plan = engine.prune(store, keys, site.name, declared.keep, fence=fence)
+        zone = ZoneInfo(declared.timezone)
+        plan = engine.prune(store, keys, site.name, declared.keep, fence=fence, zone=zone)
     try:
         waste = sweep(store, keys, holder=holder(), ttl=declared.lease)
     except (SnapshotDamaged, FormatTooNew) as error:

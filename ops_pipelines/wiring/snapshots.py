@@ -6,40 +6,36 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 
-import structlog
-
 from ops_pipelines.engines import snapshots as engine
-from ops_pipelines.engines.backup import random_suffix, take_snapshot
-from ops_pipelines.engines.ports import Progress, silent
-from ops_pipelines.errors import OpsError, UsageError
-from ops_pipelines.policy.layout import snapshot_id
+from ops_pipelines.engines.attempts import attempt
+from ops_pipelines.engines.backup import take_snapshot
+from ops_pipelines.engines.ports import Fence, Progress, silent
+from ops_pipelines.errors import UsageError
 from ops_pipelines.policy.manifest import Manifest
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring import parts as part_wiring
 from ops_pipelines.wiring import revisions
 from ops_pipelines.wiring.connect import layout, lease, now, object_store
-from ops_pipelines.wiring.listing import listed, load, newest, restorable, state_in_words
+from ops_pipelines.wiring.listing import last_attempt, listed, load, newest, restorable, state_in_words
+from ops_pipelines.wiring.pinning import pin, unpin
 from ops_pipelines.wiring.pruning import plan_prune, prune
 from ops_pipelines.wiring.restores import plan_restore, restore
 from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.verifying import Depth, verify
 
 __all__ = [
-    "Depth", "backup", "kept_findings", "listed", "load", "newest", "plan_prune", "plan_restore", "prune",
-    "refuse_backfill", "refuse_nothing_chosen", "restorable", "restore", "state_in_words", "verify",
+    "Depth", "backup", "kept_findings", "last_attempt", "listed", "load", "newest", "pin", "plan_prune", "plan_restore",
+    "prune", "refuse_backfill", "refuse_nothing_chosen", "restorable", "restore", "state_in_words", "unpin", "verify",
 ]  # fmt: skip
-
-log = structlog.get_logger()
 
 
 def backup(site: Site, *, by: str, progress: Progress = silent) -> Manifest:
-    """Take one snapshot of every part, under the stack's lease. A backup that fails is marked as failed.
+    """Take one snapshot of every part, under the stack's lease. A backup that fails leaves word of it.
 
     Raises LeaseHeld, PartFailed, StoreError, Unreachable; no snapshot is listed then.
     """
     store, keys = object_store(site), layout(site)
-    with lease(site, f"backup ({by})") as fence, _marked_when_failed(site):
-        engine.write_format(store, keys)
+    with lease(site, f"backup ({by})") as fence, _recorded(site, fence, by):
         deployed = revisions.newest(site)
         return take_snapshot(
             site.name,
@@ -58,19 +54,12 @@ def backup(site: Site, *, by: str, progress: Progress = silent) -> Manifest:
 
 
 @contextmanager
-def _marked_when_failed(site: Site) -> Iterator[None]:
-    """A failed attempt leaves a mark, so that nothing is pruned before a backup has worked again."""
-    attempt = snapshot_id(now(), random_suffix())
-    try:
+def _recorded(site: Site, fence: Fence, by: str) -> Iterator[None]:
+    """Leave word of the backup, so that nothing is pruned after one that failed. Not in a bucket that is not ours."""
+    store, keys = object_store(site), layout(site)
+    engine.write_format(store, keys)
+    with attempt(store, keys, site.name, fence=fence, clock=now, by=by):
         yield
-    except Exception as error:
-        words = error.message if isinstance(error, OpsError) else type(error).__name__
-        try:
-            facts = {"at": now().isoformat(), "error": words.partition("\n")[0][:300]}
-            engine.mark(object_store(site), layout(site), site.name, attempt, "failed", facts)
-        except Exception as second:  # noqa: BLE001 - the error that led here is the one to tell
-            log.warning("backup.not_marked", stack_name=site.name, error=type(second).__name__)
-        raise
 
 
 def kept_findings(site: Site, manifest: Manifest) -> tuple[Finding, ...]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops_pipelines.policy.retention import SnapshotFacts, plan_prune
+from ops_pipelines.policy.retention import Attempt, SnapshotFacts, plan_prune
 from ops_pipelines.stack.operations import Keep as DeclaredKeep
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -130,6 +132,9 @@ def test_each_verdict_says_why_newest_first() -> None:
 class Keep:
     days: int
     last: int
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
 
 
 times = st.none() | st.integers(0, 200).map(lambda days: NOW - timedelta(days=days))
@@ -164,3 +169,127 @@ def test_whatever_is_there_what_must_stay_stays(snapshots: list[SnapshotFacts], 
     assert all(
         one in stays for one in snapshots if one.pinned or NOW - one.created <= timedelta(days=keep.days)
     )
+
+
+# --- the latest attempt ---
+
+TOKEN = 9
+MARGIN = timedelta(minutes=1)
+TAKEN = tuple(replace(one, fence=TOKEN - number) for number, one in enumerate(BASE))
+"""The newest has the token 9."""
+
+
+@pytest.mark.parametrize(
+    ("attempt", "goes"),
+    [
+        pytest.param(None, True, id="no word of any, as of old"),
+        pytest.param(
+            Attempt(NEWEST.created - MARGIN, TOKEN), True, id="begun, and the newest is what it made"
+        ),
+        pytest.param(Attempt(NEWEST.created - MARGIN, TOKEN - 1), True, id="begun before the newest"),
+        pytest.param(Attempt(NEWEST.created - MARGIN, TOKEN + 1), False, id="a later one begun by its token"),
+        pytest.param(Attempt(NEWEST.created + MARGIN, TOKEN), False, id="a later one begun by its time"),
+        pytest.param(
+            Attempt(NEWEST.created - MARGIN, TOKEN, "disk"), False, id="it failed after it committed"
+        ),
+        pytest.param(
+            Attempt(NEWEST.created - MARGIN, TOKEN - 1, "disk"), True, id="it failed, the next did not"
+        ),
+        pytest.param(Attempt(NEWEST.created + MARGIN, TOKEN + 1, "disk"), False, id="the latest failed"),
+        pytest.param(
+            Attempt(NEWEST.created + MARGIN, 1, "disk"), False, id="its lease was deleted by hand before"
+        ),
+    ],
+)
+def test_nothing_goes_unless_the_latest_backup_is_known_to_have_succeeded(
+    attempt: Attempt | None, goes: bool
+) -> None:
+    verdicts = plan_prune(TAKEN, KEEP, NOW, attempt=attempt)
+    assert [one.id for one in verdicts if not one.keep] == ([OLDEST.id] if goes else [])
+    if not goes:
+        assert {one.reason for one in verdicts} == {f"nothing goes: {attempt.words}"}  # type: ignore[union-attr]
+
+
+def test_a_damaged_snapshot_answers_no_attempt() -> None:
+    spoilt = (replace(TAKEN[0], state="damaged"), *TAKEN[1:])
+    assert not Attempt(NEWEST.created - MARGIN, TOKEN).answered(spoilt)
+
+
+# --- days, weeks, months ---
+
+MIDNIGHT = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def at(day: int, hour: float = 12, **facts: object) -> SnapshotFacts:
+    """A snapshot made so many days before NOW's day, at an hour of it."""
+    created = MIDNIGHT - timedelta(days=day) + timedelta(hours=hour)
+    base = SnapshotFacts(f"{created:%Y%m%dT%H%M%SZ}-aaaaaa", created, verified=created + timedelta(minutes=1))
+    return replace(base, **facts)  # type: ignore[arg-type] # rows name fields
+
+
+EVERY_DAY = tuple(at(day) for day in range(70))
+
+
+def days_kept(snapshots: Sequence[SnapshotFacts], **rules: int) -> list[int]:
+    keep = DeclaredKeep(**{"days": 0, "last": 1, **rules})
+    verdicts = plan_prune(snapshots, keep, NOW)
+    kept = {verdict.id for verdict in verdicts if verdict.keep}
+    return [(MIDNIGHT.date() - one.created.date()).days for one in snapshots if one.id in kept]
+
+
+@pytest.mark.parametrize(
+    ("rules", "stay"),
+    [
+        pytest.param({}, [0], id="the newest alone"),
+        pytest.param({"last": 3}, [0, 1, 2], id="last"),
+        pytest.param({"days": 3}, [0, 1, 2, 3], id="days"),
+        pytest.param({"daily": 3}, [0, 1, 2], id="daily"),
+        # 2026-11-21 is a Saturday: Sundays before it are 6, 13, 20 days back.
+        pytest.param({"weekly": 3}, [0, 6, 13], id="weekly: the newest of each week"),
+        pytest.param({"monthly": 3}, [0, 21, 52], id="monthly: the newest of each month"),
+        pytest.param({"monthly": 9}, [0, 21, 52], id="fewer months than asked for"),
+        pytest.param({"daily": 2, "weekly": 2, "monthly": 2}, [0, 1, 6, 21], id="any rule keeps it"),
+        pytest.param({"days": 2, "monthly": 2}, [0, 1, 2, 21], id="days and months"),
+    ],
+)
+def test_a_snapshot_stays_where_any_rule_keeps_it(rules: dict[str, int], stay: list[int]) -> None:
+    assert days_kept(EVERY_DAY, **rules) == stay
+
+
+def test_days_without_a_snapshot_do_not_count() -> None:
+    assert days_kept([at(0), at(9), at(17), at(30)], daily=3) == [0, 9, 17]
+
+
+def test_of_one_day_the_newest_good_one_stays() -> None:
+    newest, bad, good, earlier = at(0), at(1, 20, failed=NOW), at(1, 15), at(1, 3)
+    verdicts = plan_prune([newest, bad, good, earlier], DeclaredKeep(days=0, last=1, daily=2), NOW)
+    assert [(one.keep, one.reason) for one in verdicts] == [
+        (True, "the last verified one"),
+        (False, "not among the 1 newest, and no other rule keeps it and failed"),
+        (True, "the newest of the day 2026-11-20"),
+        (False, "not among the 1 newest, and no other rule keeps it"),
+    ]
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("UTC", 15.5), ("Asia/Tokyo", 14.5)])
+def test_days_begin_where_the_stack_says(zone: str, hour: float) -> None:
+    """15:30 UTC is the next day in Tokyo, 14:30 is not."""
+    made = (at(0), at(1, 15.5), at(1, 14.5))
+    keep = DeclaredKeep(days=0, last=1, daily=2)
+    verdicts = plan_prune(made, keep, NOW, zone=ZoneInfo(zone))
+    assert {one.id for one in verdicts if one.keep} == {at(0).id, at(1, hour).id}
+
+
+@given(
+    st.lists(st.integers(0, 400), min_size=1, max_size=40, unique=True),
+    st.integers(0, 40), st.integers(1, 5), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9),
+)  # fmt: skip
+def test_pruning_twice_removes_nothing_more(
+    days: list[int], age: int, last: int, daily: int, weekly: int, monthly: int
+) -> None:
+    keep = DeclaredKeep(days=age, last=last, daily=daily, weekly=weekly, monthly=monthly)
+    made = [at(day) for day in days]
+    kept = {verdict.id for verdict in plan_prune(made, keep, NOW) if verdict.keep}
+    left = [one for one in made if one.id in kept]
+    assert all(verdict.keep for verdict in plan_prune(left, keep, NOW))
+    assert len(left) >= min(len(made), max(last, daily, weekly and 1, monthly and 1))

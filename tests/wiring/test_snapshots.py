@@ -14,7 +14,16 @@ import pytest
 
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines import snapshots as engine
-from ops_pipelines.errors import FormatTooNew, LeaseHeld, OpsError, PartFailed, StoreError, Unreachable
+from ops_pipelines.engines.attempts import read_attempt
+from ops_pipelines.errors import (
+    FormatTooNew,
+    LeaseHeld,
+    OpsError,
+    PartFailed,
+    SnapshotUnknown,
+    StoreError,
+    Unreachable,
+)
 from ops_pipelines.policy.manifest import FileEntry, Part, Question
 from ops_pipelines.policy.processes import ProcessStatus
 from ops_pipelines.wiring import parts, restarting, snapshots
@@ -43,7 +52,7 @@ def marks(stand: Stand) -> dict[str, dict[str, Any] | None]:
         (ZeroDivisionError("secret words"), "ZeroDivisionError"),
     ],
 )
-def test_a_failed_backup_is_marked_and_its_own_error_told(
+def test_a_failed_backup_leaves_word_and_its_own_error_told(
     stand: Stand, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
 ) -> None:
     def fails(site: object) -> None:
@@ -53,20 +62,80 @@ def test_a_failed_backup_is_marked_and_its_own_error_told(
     with pytest.raises(type(error)) as raised:
         snapshots.backup(stand.site, by="test")
     assert raised.value is error
-    [facts] = marks(stand).values()
-    assert facts is not None
-    assert facts["error"] == told
+    assert snapshots.listed(stand.site) == ()
+    attempt = read_attempt(stand.store, stand.layout, "chat")
+    assert attempt is not None
+    assert attempt.error == (told or "it did not say why")
+    assert told in snapshots.last_attempt(stand.site, ())
 
 
-def test_that_it_could_not_be_marked_hides_nothing(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_that_succeeds_answers_one_that_failed(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as change:
+        change.setattr(parts, "sources", lambda site: [])
+        with pytest.raises(PartFailed):
+            snapshots.backup(stand.site, by="test")
+    assert "the last backup failed" in snapshots.last_attempt(stand.site, snapshots.listed(stand.site))
+    snapshots.backup(stand.site, by="test")
+    assert snapshots.last_attempt(stand.site, snapshots.listed(stand.site)) == ""
+
+
+def test_a_backup_that_fails_lets_nothing_go_until_one_succeeds(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (snapshot_kit.commit(stand.store, days_ago=days) for days in (40, 1))
+    for one in (old, new):
+        engine.mark(stand.store, stand.layout, "chat", one, "verified", {})
+    backup = {**stand.declared["backup"], "keep": {"last": 1}}
+    site = stand.change(backup=backup)
+    assert [step.subject for step in snapshots.plan_prune(site).changes] == [f"snapshot/{old}"]
+    with monkeypatch.context() as change:
+        change.setattr(parts, "sources", lambda site: [])
+        with pytest.raises(PartFailed):
+            snapshots.backup(site, by="test")
+    assert snapshots.prune(site, by="test").empty
+    taken = snapshots.backup(site, by="test")
+    snapshots.verify(site, taken.snapshot, depth="sizes")
+    assert [one.id for one in snapshots.listed(site)] == [taken.snapshot, new, old]
+    assert [step.subject for step in snapshots.prune(site, by="test").changes] == [f"snapshot/{old}"]
+
+
+def test_a_pinned_one_stays_until_it_is_unpinned(stand: Stand) -> None:
+    old, new = (snapshot_kit.commit(stand.store, days_ago=days) for days in (40, 1))
+    engine.mark(stand.store, stand.layout, "chat", new, "verified", {})
+    site = stand.change(backup={**stand.declared["backup"], "keep": {"last": 1}})
+    snapshots.pin(site, old, reason="before the move", by="test")
+    assert snapshots.prune(site, by="test").empty
+    listed = {one.id: snapshots.state_in_words(one) for one in snapshots.listed(site)}
+    assert listed == {old: "not verified, pinned (before the move)", new: "verified"}
+    assert snapshots.unpin(site, old)
+    assert not snapshots.unpin(site, old)
+    assert [step.subject for step in snapshots.prune(site, by="test").changes] == [f"snapshot/{old}"]
+    for act in (lambda: snapshots.pin(site, old, by="test"), lambda: snapshots.unpin(site, old)):
+        with pytest.raises(SnapshotUnknown, match=old):
+            act()
+
+
+def test_nothing_is_pinned_while_somebody_prunes(stand: Stand) -> None:
+    old = snapshot_kit.commit(stand.store)
+    with lease(stand.site, "prune"), pytest.raises(LeaseHeld):
+        snapshots.pin(stand.site, old, by="test")
+
+
+def test_that_it_could_not_be_noted_hides_nothing(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*words: object, **more: object) -> None:
         raise PartFailed("the disk died", remedy="")
 
-    def worse(*words: object, **more: object) -> None:
-        raise ValueError("and the store too")
+    put = S3Store.put
+
+    def worse(store: S3Store, key: str, body: bytes, **more: Any) -> str:
+        if b"the disk died" in body:
+            raise ValueError("and the store too")
+        return put(store, key, body, **more)
 
     monkeypatch.setattr(parts, "sources", fails)
-    monkeypatch.setattr(engine, "mark", worse)
+    monkeypatch.setattr(S3Store, "put", worse)
     with pytest.raises(PartFailed, match="the disk died"):
         snapshots.backup(stand.site, by="test")
 
@@ -75,7 +144,7 @@ def test_a_backup_that_had_to_wait_is_no_failed_one(stand: Stand) -> None:
     site = stand.site
     with lease(site, "a deploy"), pytest.raises(LeaseHeld):
         snapshots.backup(site, by="test")
-    assert marks(stand) == {}
+    assert read_attempt(stand.store, stand.layout, "chat") is None
 
 
 def test_a_damaged_revision_stops_no_backup(stand: Stand) -> None:
