@@ -26,6 +26,11 @@ def database_links(stack: Stack) -> Iterator[LinkProblem]:
                 f"{where}.component", f"{database.component}, which is of kind {server.kind}",
                 f"it serves no {database.kind} database", f"name a component of kind {database.kind}",
             )  # fmt: skip
+        if database.kind == "redis" and database.name and not database.name.isdecimal():
+            yield LinkProblem(
+                f"{where}.name", f"`{database.name}`", "Redis numbers its logical databases",
+                "write the number of one, or take it out for all of them",
+            )  # fmt: skip
         if database.password is not None:
             yield from no_secret(stack, f"{where}.password", database.password)
         for index, secret in enumerate(database.needs):

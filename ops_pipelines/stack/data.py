@@ -119,6 +119,8 @@ class Database(Declared):
     component: Name
     """Component that serves it."""
     name: str = ""
+    """Its name on the server; without it, the key it stands under. Redis: number of one logical database, without
+    it all of them."""
     user: str | None = None
     password: Name | None = None
     """Secret with the password."""

@@ -1,44 +1,110 @@
-"""Databases of one stack as parts: PostgreSQL; the others are refused with words."""
+"""Databases of one stack as parts, each by the adapter of its kind."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
 
-from ops_pipelines.adapters.postgres import Postgres
 from ops_pipelines.engines.parts.database import DatabaseSource, DatabaseTarget
+from ops_pipelines.engines.parts.database_redis import RedisSource, RedisTarget
 from ops_pipelines.engines.ports import PartSource, PartTarget
 from ops_pipelines.errors import TargetUnsupported
+from ops_pipelines.policy.manifest import Part
+from ops_pipelines.stack.data import Database
 from ops_pipelines.wiring.connect import endpoint, secret
 from ops_pipelines.wiring.site import Site
 
-_PORT = 5432
+if TYPE_CHECKING:
+    from ops_pipelines.adapters.postgres import Postgres
+    from ops_pipelines.adapters.redis import Redis
 
 
 def database_source(site: Site, name: str) -> PartSource:
     """What a backup reads. Raises TargetUnsupported for a kind that is not spoken yet, SecretMissing."""
     declared = site.stack.databases[name]
-    return DatabaseSource(name, declared.name or name, _server(site, name), needs=declared.needs)
+    if declared.kind not in _SOURCES:
+        raise _unspoken(site, name)
+    return _SOURCES[declared.kind](site, name, declared)
 
 
-def database_target(site: Site, name: str, scratch: Path) -> PartTarget:
-    """Where a restore puts it; `scratch` is the folder for its dump meanwhile."""
-    declared = site.stack.databases[name]
-    return DatabaseTarget(name, declared.name or name, _server(site, name), scratch)
+def database_target(site: Site, part: Part, scratch: Path) -> PartTarget:
+    """Where a restore puts it; `scratch` is the folder for its files meanwhile.
 
-
-def _server(site: Site, name: str) -> Postgres:
-    declared = site.stack.databases[name]
-    if declared.kind != "postgres":
+    Raises TargetUnsupported where the declaration is of another kind than the part."""
+    declared = site.stack.databases[part.name]
+    engine = part.facts.get("engine", "postgres")
+    if engine != declared.kind:
         raise TargetUnsupported(
-            f"the database {name} of {site.name} is {declared.kind}, which this version does not back up",
-            remedy=f"set `backup: false` for it, and back it up by {declared.kind}'s own means meanwhile",
+            f"{part.key} was {engine}, and {site.name} declares it as {declared.kind}",
+            remedy=f"declare it as {engine}, or take its files from the bucket alone",
         )
-    address = urlsplit(endpoint(site, declared.component))
+    if declared.kind not in _TARGETS:
+        raise _unspoken(site, part.name)
+    return _TARGETS[declared.kind](site, part.name, declared, scratch)
+
+
+def _unspoken(site: Site, name: str) -> TargetUnsupported:
+    kind = site.stack.databases[name].kind
+    return TargetUnsupported(
+        f"the database {name} of {site.name} is {kind}, which this version does not back up",
+        remedy=f"set `backup: false` for it, and back it up by {kind}'s own means meanwhile",
+    )
+
+
+def _postgres_source(site: Site, name: str, declared: Database) -> PartSource:
+    return DatabaseSource(name, declared.name or name, _postgres(site, declared), needs=declared.needs)
+
+
+def _postgres_target(site: Site, name: str, declared: Database, scratch: Path) -> PartTarget:
+    return DatabaseTarget(name, declared.name or name, _postgres(site, declared), scratch)
+
+
+def _redis_source(site: Site, name: str, declared: Database) -> PartSource:
+    only = int(declared.name) if declared.name else None
+    return RedisSource(name, _redis(site, declared), only, tuple(declared.needs))
+
+
+def _redis_target(site: Site, name: str, declared: Database, scratch: Path) -> PartTarget:
+    return RedisTarget(name, _redis(site, declared), scratch)
+
+
+def _postgres(site: Site, declared: Database) -> Postgres:
+    from ops_pipelines.adapters.postgres import Postgres
+
+    address = _address(site, declared)
     return Postgres(
         host=address.hostname or "127.0.0.1",
-        port=address.port or _PORT,
+        port=address.port or 5432,
         user=declared.user or "postgres",
         password=secret(site, declared.password),
         environ=site.settings.environ,
     )
+
+
+def _redis(site: Site, declared: Database) -> Redis:
+    from ops_pipelines.adapters.redis import Redis
+
+    address = _address(site, declared)
+    return Redis(
+        host=address.hostname or "127.0.0.1",
+        port=address.port or 6379,
+        user=declared.user,
+        password=secret(site, declared.password),
+        tls=address.scheme == "rediss",
+    )
+
+
+def _address(site: Site, declared: Database) -> SplitResult:
+    return urlsplit(endpoint(site, declared.component))
+
+
+_SOURCES: Mapping[str, Callable[[Site, str, Database], PartSource]] = {
+    "postgres": _postgres_source,
+    "redis": _redis_source,
+}
+_TARGETS: Mapping[str, Callable[[Site, str, Database, Path], PartTarget]] = {
+    "postgres": _postgres_target,
+    "redis": _redis_target,
+}

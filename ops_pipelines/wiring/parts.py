@@ -159,7 +159,7 @@ def _configuration_target(site: Site, part: Part, manifest: Manifest, scratch: P
 
 def _database_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
     del manifest
-    return database_target(site, part.name, scratch) if part.name in site.stack.databases else None
+    return database_target(site, part, scratch) if part.name in site.stack.databases else None
 
 
 _TARGETS: Mapping[str, Callable[[Site, Part, Manifest, Path], PartTarget | None]] = {
