@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+
+# A shell that starts the tests in the background ignores SIGINT for them, and so would every program they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SERVERS = Path(__file__).parent / "servers"
 

@@ -237,7 +237,7 @@ def _digest(path: Path) -> str:
 
 
 def failure(store: S3Store, operation: str, folder: Path) -> OpsError:
-    path = folder / "file"
+    path = folder / operation  # one each: some callers try them all at once
     path.write_bytes(b"content")
     with pytest.raises(OpsError) as caught:
         OPERATIONS[operation](store, path)
