@@ -152,6 +152,7 @@ def _capture(source: PartSource, folder: Path, clock: Clock, progress: Progress)
         consistency=cast(Consistency, capture.consistency),
         started=started,
         finished=clock().isoformat(),
+        folders=capture.folders,
     )
     return part, [Upload(key, one.entry, one.source) for one in capture.files if one.source is not None]
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from ops_pipelines.policy.manifest import FileEntry, Part
+from ops_pipelines.policy.manifest import FileEntry, FolderEntry, Part
 from ops_pipelines.policy.models import Inventory, WantedModel
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.processes import ProcessStatus, Program
@@ -104,6 +104,7 @@ class Capture:
     files: tuple[Captured, ...]
     facts: Mapping[str, Any]
     consistency: str = "fuzzy"
+    folders: tuple[FolderEntry, ...] = ()
 
 
 class PartSource(Protocol):

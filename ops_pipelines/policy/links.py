@@ -13,6 +13,7 @@ from ops_pipelines.policy._link_data import collection_links, model_links
 from ops_pipelines.policy._link_operations import database_links, operation_links, scaling_links
 from ops_pipelines.policy._link_problem import LinkProblem, known_words, no_secret
 from ops_pipelines.policy._link_times import time_links
+from ops_pipelines.policy._link_volumes import bucket_links, volume_links
 from ops_pipelines.policy.order import OrderProblem, levels
 from ops_pipelines.policy.programs import Places, WordProblem, port_findings, render_programs, with_replicas
 from ops_pipelines.stack.model import Stack
@@ -29,6 +30,8 @@ def link_problems(stack: Stack) -> tuple[LinkProblem, ...]:
         *model_links(stack),
         *collection_links(stack),
         *database_links(stack),
+        *volume_links(stack),
+        *bucket_links(stack),
         *operation_links(stack),
         *scaling_links(stack),
         *time_links(stack),

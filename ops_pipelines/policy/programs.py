@@ -92,8 +92,17 @@ def port_of(component: Component, port: str, replica: int) -> int | None:
 
 def cache_place(stack: Stack, cache: str, replica: int, places: Places) -> str:
     """Folder of a model cache as one replica sees it; `{replica}` and `{home}` in its path are filled in."""
-    path = stack.caches[cache].path.replace("{replica}", str(replica)).replace("{home}", places.home)
-    return os.path.normpath(os.path.join(places.cwd, path))
+    return _folder(stack.caches[cache].path, replica, places)
+
+
+def volume_place(stack: Stack, volume: str, replica: int, places: Places) -> str:
+    """Folder of a volume as one replica sees it, as that of a cache."""
+    return _folder(stack.volumes[volume].path, replica, places)
+
+
+def _folder(path: str, replica: int, places: Places) -> str:
+    filled = path.replace("{replica}", str(replica)).replace("{home}", places.home)
+    return os.path.normpath(os.path.join(places.cwd, filled))
 
 
 def endpoints(stack: Stack) -> Mapping[str, tuple[str, ...]]:
@@ -204,6 +213,8 @@ def _words(stack: Stack, component: Component, replica: int, places: Places) -> 
         yield f"port.{port}", str(port_of(component, port, replica))
     for cache in stack.caches:
         yield f"cache.{cache}", cache_place(stack, cache, replica, places)
+    for volume in stack.volumes:
+        yield f"volume.{volume}", volume_place(stack, volume, replica, places)
 
 
 def _secrets(stack: Stack, name: str, component: Component, problems: list[WordProblem]) -> dict[str, str]:

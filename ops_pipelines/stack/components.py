@@ -100,10 +100,13 @@ class Component(Declared):
     image: str | None = None
     """Image with its tag or digest (targets compose and kubernetes)."""
     command: list[str] = Field(default_factory=list)
-    """Program and arguments. Known words: {port.NAME}, {replica}, {cache.NAME}, {home}, {python}."""
+    """Program and arguments. Known words: {port.NAME}, {replica}, {cache.NAME},
+    {volume.NAME}, {home}, {python}."""
     environment: dict[str, str] = Field(default_factory=dict)
     secrets: dict[str, Name] = Field(default_factory=dict)
     """Environment variable -> name of the secret whose value it receives."""
+    volumes: dict[Name, str] = Field(default_factory=dict)
+    """Volume -> where it is mounted in the component. Each is declared under `volumes` or `caches`."""
     depends_on: list[Name] = Field(default_factory=list)
     """Components that must be healthy before this one starts."""
     health: Health = Health()

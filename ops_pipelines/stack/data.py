@@ -1,4 +1,4 @@
-"""What a stack keeps: models and their caches, collections, databases."""
+"""What a stack keeps: models and their caches, collections, databases, volumes, buckets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ops_pipelines.stack.base import Declared
-from ops_pipelines.stack.units import Name, Size
+from ops_pipelines.stack.units import Backed, Name, Size
 
 CacheLayout = Literal["ollama", "huggingface", "directory"]
 FieldType = Literal[
@@ -27,7 +27,9 @@ class ModelCache(Declared):
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     size: Size | None = None
     """Space that is set aside for it."""
-    backup: bool = True
+    backup: Backed = True
+    reason: str = ""
+    """Why it is not backed up (`backup: none`)."""
 
 
 class Model(Declared):
@@ -109,7 +111,9 @@ class Collection(Declared):
     partitions: list[str] = Field(default_factory=list)
     corpus: Corpus | None = None
     """Where its rows come from, if this project is to fill it."""
-    backup: bool = True
+    backup: Backed = True
+    reason: str = ""
+    """Why it is not backed up (`backup: none`)."""
 
 
 class Database(Declared):
@@ -126,4 +130,49 @@ class Database(Declared):
     """Secret with the password."""
     needs: list[Name] = Field(default_factory=list)
     """Secrets without which its rows cannot be read (LiteLLM's salt key, Langfuse's encryption key)."""
-    backup: bool = True
+    backup: Backed = True
+    reason: str = ""
+    """Why it is not backed up (`backup: none`)."""
+
+
+class Volume(Declared):
+    """Any folder that a component keeps its state in. Commands know it as {volume.NAME}."""
+
+    path: str
+    """The folder. With more than one replica it holds `{replica}`; `{home}` is the home folder."""
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    exclude: list[str] = Field(default_factory=list)
+    """Patterns of what is left out. Without a `/`, a name at any depth; with one, a path from the folder's top.
+    `*` and `?` stay within one name, `**` crosses folders. A folder that is left out is so with all below it."""
+    changing: Literal["fail", "fuzzy"] = "fail"
+    """What becomes of a file that changes each time it is read: no backup (`fail`), or a copy that may be half
+    old and half new and is named in the manifest (`fuzzy`). A file that only grows is kept as long as it was."""
+    may_be_empty: bool = False
+    """Without it, an empty folder is no backup: it may be a volume that is not mounted."""
+    backup: Backed = True
+    reason: str = ""
+    """Why it is not backed up (`backup: none`)."""
+
+
+class Bucket(Declared):
+    """Objects of an S3 store that the stack keeps: Langfuse's events, a store of models."""
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    prefix: Annotated[str, Field(pattern=r"^$|^[^/].*/$")] = ""
+    """Which objects: those whose keys begin so. It ends with `/`; without it, the whole bucket."""
+    component: Name | None = None
+    """Component that serves it (kind object-store), where it has no `endpoint`."""
+    endpoint: str | None = None
+    """URL of the store; without it and `component`, Amazon's."""
+    region: str = "us-east-1"
+    access_key: Name | None = None
+    """Secret with the access key; without both, the credentials of the environment are used."""
+    secret_key: Name | None = None
+    path_style: bool = True
+    exclude: list[str] = Field(default_factory=list)
+    """Patterns of keys that are left out, as those of a volume, below the prefix."""
+    may_be_empty: bool = False
+    """Without it, no objects at all is no backup: the prefix may be the wrong one."""
+    backup: Backed = True
+    reason: str = ""
+    """Why it is not backed up (`backup: none`)."""

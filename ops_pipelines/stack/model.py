@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ops_pipelines.stack.base import Declared
 from ops_pipelines.stack.components import Component, Target
-from ops_pipelines.stack.data import Collection, Database, Model, ModelCache
+from ops_pipelines.stack.data import Bucket, Collection, Database, Model, ModelCache, Volume
 from ops_pipelines.stack.operations import Backup, Drill, Notify, Observe, Scaling, Smoke
 from ops_pipelines.stack.references import SecretRef
 from ops_pipelines.stack.units import Name
@@ -30,6 +30,8 @@ class Stack(Declared):
     models: dict[Name, Model] = Field(default_factory=dict)
     collections: dict[Name, Collection] = Field(default_factory=dict)
     databases: dict[Name, Database] = Field(default_factory=dict)
+    volumes: dict[Name, Volume] = Field(default_factory=dict)
+    buckets: dict[Name, Bucket] = Field(default_factory=dict)
     backup: Backup | None = None
     drill: Drill = Drill()
     observe: Observe = Observe()

@@ -61,3 +61,15 @@ Name = Annotated[
     Field(pattern=r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", max_length=63),
 ]
 """A name: lower-case letters, digits, `-` and `_`, starting with a letter, at most 63 characters."""
+
+
+def _none_is_no(value: object) -> object:
+    return False if value == "none" else value
+
+
+Backed = Annotated[
+    bool,
+    BeforeValidator(_none_is_no),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"const": "none"}]}),
+]
+"""Whether something is backed up: `true`, or `none` (`false`), for which its `reason` says why."""

@@ -4,48 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ops_pipelines.engines._blobs import disk_error, file_digest
+from ops_pipelines.engines.parts._volume_stage import VolumeStager
 from ops_pipelines.engines.ports import Fetch, Progress
-from ops_pipelines.errors import SnapshotDamaged, UsageError
-from ops_pipelines.policy.manifest import FileEntry, Manifest, Part, safe_path
+from ops_pipelines.errors import UsageError
+from ops_pipelines.policy.manifest import FileEntry, Manifest, Part
 
 
 def chosen_parts(manifest: Manifest, words: Sequence[str] | None) -> list[Part]:
     """Parts by key (`kind/name`), or by name where only one part has it; None means all."""
-    if doubled := [key for key, count in Counter(part.key for part in manifest.parts).items() if count > 1]:
-        raise _damaged(manifest, f"it holds {doubled[0]} twice")
     wanted = manifest.keys(words)
-    chosen = [part for part in manifest.parts if part.key in wanted]
-    for part in chosen:
-        _check_paths(manifest, part)
-    return chosen
-
-
-def _check_paths(manifest: Manifest, part: Part) -> None:
-    """A part whose files could land outside its folder is refused: the bucket may be somebody else's."""
-    name = PurePosixPath(part.name)
-    if len(name.parts) != 1 or part.name in (".", "..") or part.name.startswith("."):
-        raise _damaged(manifest, f"a part is named {part.name[:80]!r}")
-    entries: Mapping[str, FileEntry] = {str(safe_path(entry.path)): entry for entry in part.files}
-    if len(entries) != len(part.files):
-        raise _damaged(manifest, f"{part.key} holds a path twice")
-    for path in entries:
-        # A file cannot lie below another one; below a link it would be written wherever that leads.
-        above = next((str(up) for up in PurePosixPath(path).parents if str(up) in entries), None)
-        if above is not None:
-            raise _damaged(manifest, f"{path} of {part.key} lies below {above}, which is no folder")
-
-
-def _damaged(manifest: Manifest, why: str) -> SnapshotDamaged:
-    return SnapshotDamaged(
-        f"the manifest of snapshot {manifest.snapshot} is damaged: {why}",
-        remedy="restore another snapshot, and find out what wrote into the bucket",
-    )
+    return [part for part in manifest.parts if part.key in wanted]
 
 
 def destination(into: Path, part: Part) -> Path:
@@ -76,7 +49,9 @@ def write_part(part: Part, snapshot: str, into: Path, fetch: Fetch, progress: Pr
     done, step = 0, f"restore {part.key}"
     try:
         draft.mkdir(parents=True, exist_ok=True)
-        for entry in part.files:
+        if part.kind == "volume":  # names of any bytes, modes, owners, empty folders
+            VolumeStager(draft, None, fetch, progress).fill(part.files, part.folders)
+        for entry in part.files if part.kind != "volume" else ():
             path = draft / entry.path
             if not _is_there(path, entry):
                 fetch(entry, path)

@@ -22,6 +22,7 @@ from ops_pipelines.wiring.artifacts import artifact
 from ops_pipelines.wiring.connect import backup_of, caches, embedder, secret, served_name, vector_store
 from ops_pipelines.wiring.databases import database_source, database_target
 from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.volumes import volume_source, volume_target
 
 log = structlog.get_logger()
 
@@ -49,6 +50,7 @@ def sources(site: Site) -> list[PartSource]:
     found += [
         database_source(site, name) for name, database in site.stack.databases.items() if database.backup
     ]
+    found += [volume_source(site, name) for name, volume in site.stack.volumes.items() if volume.backup]
     found.append(_configuration(site))
     return found
 
@@ -162,9 +164,15 @@ def _database_target(site: Site, part: Part, manifest: Manifest, scratch: Path) 
     return database_target(site, part, scratch) if part.name in site.stack.databases else None
 
 
+def _volume_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
+    del manifest, scratch
+    return volume_target(site, part.name) if part.name in site.stack.volumes else None
+
+
 _TARGETS: Mapping[str, Callable[[Site, Part, Manifest, Path], PartTarget | None]] = {
     "model_cache": _cache_target,
     "collection": _collection_target,
     "configuration": _configuration_target,
     "database": _database_target,
+    "volume": _volume_target,
 }

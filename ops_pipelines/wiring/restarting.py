@@ -1,4 +1,4 @@
-"""Servers of a model cache rest while it is replaced: they hold its files open, and Ollama removes what no
+"""Servers of a model cache or a volume rest while it is replaced: they hold its files open, and Ollama removes what no
 manifest names when it starts, which must not meet a cache that is half the old one and half the new.
 
 What was stopped is noted in a file first, so that a restore that was killed in between is not the end of them:
@@ -22,22 +22,29 @@ from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.wiring.connect import supervisor
 from ops_pipelines.wiring.files import write_whole
 from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.volumes import users_of
 
 log = structlog.get_logger()
 
-_KIND = "model_cache"
+_KINDS = ("model_cache", "volume")
 _UP = ("running", "starting", "backoff", "exited")
 
 
-def servers_of(site: Site, cache: str) -> tuple[str, ...]:
-    """Components that answer with a model of a cache."""
-    found = [model.served_by for model in site.stack.models.values() if model.cache == cache]
-    return tuple(dict.fromkeys(name for name in found if name is not None))
+def servers_of(site: Site, part: str) -> tuple[str, ...]:
+    """Components that have the files of a part (`kind/name`) open: those that answer with a model of a cache,
+    those that mount a volume."""
+    kind, _, name = part.partition("/")
+    if kind == "volume":
+        return users_of(site, name) if name in site.stack.volumes else ()
+    if kind != "model_cache":
+        return ()
+    found = [model.served_by for model in site.stack.models.values() if model.cache == name]
+    return tuple(dict.fromkeys(server for server in found if server is not None))
 
 
-def restart_steps(site: Site, caches: Iterable[str]) -> tuple[Step, ...]:
-    """What a switch of these caches does to their servers."""
-    names = dict.fromkeys(name for cache in caches for name in servers_of(site, cache))
+def restart_steps(site: Site, parts: Iterable[str]) -> tuple[Step, ...]:
+    """What a switch of these parts does to their servers."""
+    names = dict.fromkeys(name for part in parts for name in servers_of(site, part))
     steps: list[Step] = []
     for name in names:
         elsewhere = site.stack.components[name].address is not None
@@ -60,15 +67,15 @@ class Rest:
     """What could not be started again, and who must be told."""
 
     def wrap(self, targets: Mapping[str, PartTarget]) -> dict[str, PartTarget]:
-        """The same targets; a model cache's servers rest while it is switched."""
+        """The same targets; the servers of a model cache or a volume rest while it is switched."""
         return {
-            key: WhileAtRest(target, self) if target.kind == _KIND else target
+            key: WhileAtRest(target, self) if target.kind in _KINDS else target
             for key, target in targets.items()
         }
 
-    def begin(self, cache: str) -> None:
-        """Stop the servers of a cache. Raises OpsError, with those that were stopped started again."""
-        components = servers_of(self.site, cache)
+    def begin(self, part: str) -> None:
+        """Stop the servers of a part. Raises OpsError, with those that were stopped started again."""
+        components = servers_of(self.site, part)
         manager = supervisor(self.site.settings)
         if not components or not manager.running():
             return
@@ -83,7 +90,7 @@ class Rest:
             for name in up:
                 self.fence.check()
                 manager.stop(name)
-                log.info("stopped", stack_name=self.site.name, program=name, why=f"{cache} is switched")
+                log.info("stopped", stack_name=self.site.name, program=name, why=f"{part} is switched")
         except BaseException:
             self.end()
             raise
@@ -104,7 +111,9 @@ class Rest:
         try:
             if name in manager.status():
                 manager.start(name)
-                log.info("started", stack_name=self.site.name, program=name, why="its model was restored")
+                log.info(
+                    "started", stack_name=self.site.name, program=name, why="what it serves was restored"
+                )
         except OpsError as error:
             log.error("not started", stack_name=self.site.name, program=name, error=error.message)
             words = f"was stopped for the switch and could not be started again: {error.message}"
@@ -155,7 +164,7 @@ class WhileAtRest:
 
     def switch(self, part: Part, place: str) -> str:
         """Stop the servers, switch, start them, whatever came of it."""
-        self.rest.begin(self.name)
+        self.rest.begin(f"{self.kind}/{self.name}")
         try:
             return self.inner.switch(part, place)
         finally:

@@ -24,20 +24,13 @@ def plan_restore(
     pending = engine.pending_restore(site.state, site.name)
     plan = engine.plan_restore(manifest, part_wiring.targets(site, manifest), parts, into, pending=pending)
     if into is None:
-        caches = [one.subject for one in plan.steps if one.verb == "switch"]
-        plan = replace(plan, steps=(*plan.steps, *restart_steps(site, _caches_of(caches))))
+        switched = [one.subject.partition(" ")[0] for one in plan.steps if one.verb == "switch"]
+        plan = replace(plan, steps=(*plan.steps, *restart_steps(site, dict.fromkeys(switched))))
     info = next((one for one in listed(site) if one.id == snapshot), None)
     if info is not None and info.facts.bad:
         warning = f"{snapshot} failed its last check or drill; an older one may be the better choice"
         return replace(plan, warnings=(warning, *plan.warnings))
     return plan
-
-
-def _caches_of(subjects: Sequence[str]) -> list[str]:
-    """Names of the model caches among the subjects of steps (`model_cache/models replica 1`)."""
-    start = "model_cache/"
-    names = [word.removeprefix(start).partition(" ")[0] for word in subjects if word.startswith(start)]
-    return list(dict.fromkeys(names))
 
 
 def restore(

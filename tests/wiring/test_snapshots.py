@@ -356,7 +356,7 @@ def test_a_lease_that_is_lost_stops_no_further_and_switches_nothing(stand: Stand
 
 def test_a_restore_that_was_killed_is_not_their_end(stand: Stand, programs: Programs) -> None:
     """SIGKILL between stop and start: the next restore starts what the first one stopped."""
-    Rest(stand.site, FreeFence()).begin("models")
+    Rest(stand.site, FreeFence()).begin("model_cache/models")
     assert programs.states["chat.web.0"] == "stopped"
     programs.calls.clear()
     switch(Rest(stand.site, FreeFence()), programs)
@@ -385,7 +385,7 @@ def test_a_stack_at_rest_stays_so(stand: Stand, programs: Programs) -> None:
 
 
 def test_the_plan_says_who_rests(stand: Stand, programs: Programs) -> None:
-    steps = restart_steps(stand.site, ["models"])
+    steps = restart_steps(stand.site, ["model_cache/models"])
     assert [(step.verb, step.subject) for step in steps] == [
         ("restart", "component/web"),
         ("check", "component/far"),

@@ -177,6 +177,17 @@ def exchange(one: Path, other: Path) -> bool:
     raise OSError(code, os.strerror(code), str(one), None, str(other))
 
 
+def require_movable(live: Path) -> None:
+    """Raise PartFailed where a live folder is a mount point, which cannot be renamed."""
+    live.parent.mkdir(parents=True, exist_ok=True)
+    if live.exists() and (live.stat().st_dev != live.parent.stat().st_dev or os.path.ismount(live)):
+        raise PartFailed(
+            f"{live} is the top of a mounted volume and cannot be replaced in one step",
+            remedy="let `path` be a folder inside what is mounted, or restore into another place (--into) and copy"
+            " from there",
+        )
+
+
 def sync_folder(path: Path) -> None:
     """Bring a folder's names to disk."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

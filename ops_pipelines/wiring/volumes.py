@@ -1,0 +1,56 @@
+"""Volumes of one stack as parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ops_pipelines.adapters.volumefiles import read_volume
+from ops_pipelines.engines.parts.volume import ReadVolume, VolumeSource, VolumeTarget
+from ops_pipelines.engines.ports import Progress
+from ops_pipelines.policy.programs import volume_place
+from ops_pipelines.policy.volumes import VolumeReading
+from ops_pipelines.wiring.connect import places
+from ops_pipelines.wiring.site import Site
+
+
+def volume_folders(site: Site, name: str) -> tuple[Path, ...]:
+    """Folder of each replica of a volume."""
+    replicas = range(site.stack.volumes[name].replicas)
+    return tuple(Path(volume_place(site.stack, name, replica, places(site))) for replica in replicas)
+
+
+def volume_source(site: Site, name: str) -> VolumeSource:
+    """What a backup reads."""
+    declared = site.stack.volumes[name]
+    return VolumeSource(name, declared.replicas, _reader(site, name), declared.may_be_empty)
+
+
+def volume_target(site: Site, name: str) -> VolumeTarget:
+    """Where a restore puts it."""
+    return VolumeTarget(name, volume_folders(site, name))
+
+
+def users_of(site: Site, volume: str) -> tuple[str, ...]:
+    """Components that keep a volume's files open: they mount it, or name it in their command or environment."""
+    word = f"{{volume.{volume}}}"
+    return tuple(
+        name
+        for name, each in site.stack.components.items()
+        if volume in each.volumes or any(word in text for text in (*each.command, *each.environment.values()))
+    )
+
+
+def _reader(site: Site, name: str) -> ReadVolume:
+    declared, folders = site.stack.volumes[name], volume_folders(site, name)
+
+    def read(replica: int, scratch: Path, progress: Progress) -> VolumeReading:
+        return read_volume(
+            folders[replica],
+            scratch,
+            exclude=declared.exclude,
+            changing=declared.changing,
+            index=site.state / "inventory" / f"volume-{name}.{replica}.json",
+            progress=progress,
+        )
+
+    return read
