@@ -130,6 +130,10 @@ class PartFailed(OpsError):
     """One part could not be captured or restored."""
 
 
+class LimitReached(OpsError):
+    """Work was ended by a limit that was declared for it: time or room."""
+
+
 # --- deployments, models, collections ----------------------------------------------------------------------
 
 

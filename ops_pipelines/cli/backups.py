@@ -17,8 +17,9 @@ from ops_pipelines.cli.output import (
     show_rows,
 )
 from ops_pipelines.cli.progress import progress
-from ops_pipelines.errors import OpsError
-from ops_pipelines.policy.words import size_in_words
+from ops_pipelines.engines.drill import DrillReport
+from ops_pipelines.errors import OpsError, UsageError
+from ops_pipelines.policy.words import size_in_words, time_in_words
 from ops_pipelines.wiring import bucket, drills, snapshots
 
 
@@ -71,10 +72,11 @@ def backup(context: Context, stack: str, as_json: bool) -> int:
 @click.argument("snapshot")
 @click.option(
     "--depth",
-    type=click.Choice(["listed", "sizes", "checksums"]),
+    type=click.Choice(["listed", "sizes", "checksums", "restored"]),
     default="checksums",
     show_default=True,
-    help="listed: it is there. sizes: with its size and stored digest. checksums: every byte is read.",
+    help="listed: it is there. sizes: with its size and stored digest. checksums: every byte is read. "
+    "restored: all of it is restored somewhere harmless and compared.",
 )
 @bucket_options
 @json_option
@@ -91,6 +93,11 @@ def verify(
 ) -> int:
     """Compare SNAPSHOT with what the bucket really holds."""
     with progress() as report:
+        if bucket_url and depth == "restored":
+            raise UsageError(
+                "a snapshot is restored for verification by the stack's own servers, which --bucket does not know",
+                remedy="leave --bucket out, or use --depth checksums",
+            )
         if bucket_url:
             opened = bucket.open_bucket(bucket_url, endpoint, region, context.settings)
             findings = bucket.verify(opened, stack, snapshot, depth=depth, progress=report)
@@ -106,7 +113,7 @@ def verify(
 @json_option
 @click.pass_obj
 def drill(context: Context, stack: str, snapshot: str | None, full: bool, as_json: bool) -> int:
-    """Restore SNAPSHOT (default: the newest) somewhere harmless and prove that it answers as before."""
+    """Restore SNAPSHOT (default: by `drill.pick`) somewhere harmless and prove that it answers as before."""
     with progress() as report:
         result = drills.drill(context.site(stack), snapshot, full=full, progress=report)
     if as_json:
@@ -116,9 +123,21 @@ def drill(context: Context, stack: str, snapshot: str | None, full: bool, as_jso
     recall = "not asked" if result.recall is None else f"{result.recall:.3f}"
     click.echo(
         f"drill of {result.snapshot}: {result.verdict}; recall@10 {recall} over {result.questions} questions; "
-        f"{result.seconds:.1f} s to restore {size_in_words(result.size)}"
+        f"{_rto(result)}; {_rpo(result)}"
     )
     return 0 if result.verdict == "passed" else 1
+
+
+def _rto(report: DrillReport) -> str:
+    if report.rto is None:
+        return f"not all of it was restored ({time_in_words(report.seconds)})"
+    return f"{time_in_words(report.rto)} to restore {size_in_words(report.size)}"
+
+
+def _rpo(report: DrillReport) -> str:
+    if report.rpo is None:
+        return "the newest snapshot's age is unknown"
+    return f"the newest snapshot was {time_in_words(report.rpo)} old"
 
 
 @click.command()

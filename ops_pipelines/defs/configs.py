@@ -14,6 +14,7 @@ class Depth(Enum):
     listed = "listed"
     sizes = "sizes"
     checksums = "checksums"
+    restored = "restored"
 
 
 class NoConfig(dg.Config):
@@ -48,7 +49,9 @@ class DrillConfig(dg.Config):
     """A drill."""
 
     full: bool = Field(default=False, description="Compare every row and every blob, not a sample.")
-    snapshot: str = Field(default="", description="Snapshot to prove. Empty: the newest.")
+    snapshot: str = Field(
+        default="", description="Snapshot to prove. Empty: by `drill.pick` of the stack file."
+    )
 
 
 class RestoreConfig(dg.Config):
@@ -72,7 +75,7 @@ class VerifyConfig(dg.Config):
     depth: Depth = Field(
         default=Depth.checksums,
         validate_default=True,
-        description="What of each blob is compared: that it is listed, its size, or all of its content.",
+        description="What is compared: that each blob is listed, its size, all of its content, or the restored parts.",
     )
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import dagster as dg
 
+from ops_pipelines.engines.snapshots import SnapshotInfo
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.plan import Finding, Plan
 from ops_pipelines.policy.words import size_in_words
+from ops_pipelines.wiring.snapshots import state_in_words
 
+_SHOWN = 30
 _MARKS = {True: "good", False: "BAD", None: "unknown"}
 
 
@@ -22,6 +25,18 @@ def table(rows: Iterable[Mapping[str, Any]]) -> dg.MetadataValue:
     if not records:
         return dg.MetadataValue.text("none")
     return dg.MetadataValue.table(records=records)
+
+
+def snapshots_table(found: Sequence[SnapshotInfo]) -> dg.MetadataValue:
+    """The newest snapshots, with what is known of each and which are pinned."""
+    return table(
+        {
+            "snapshot": one.id,
+            "size": "" if one.size is None else size_in_words(one.size),
+            "state": state_in_words(one),
+        }
+        for one in found[:_SHOWN]
+    )
 
 
 def plan_metadata(plan: Plan) -> dict[str, dg.MetadataValue]:

@@ -8,31 +8,65 @@ a drill in which anything could not be tried has not passed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import structlog
 
-from ops_pipelines.engines.ports import Clock, Embedder, Fence, Fetch, PartTarget, Progress, silent
-from ops_pipelines.errors import (
-    CommandMissing,
-    LeaseLost,
-    OpsError,
-    Refused,
-    SecretMissing,
-    TargetUnsupported,
-    Unreachable,
+from ops_pipelines.engines._drill_asking import AskAgain, Served, ServeModels, ask_all, failure
+from ops_pipelines.engines.ports import Clock, Fence, Fetch, PartTarget, Progress, silent
+from ops_pipelines.errors import LeaseLost, LimitReached, OpsError
+from ops_pipelines.policy.drills import (
+    Measured,
+    Objectives,
+    Verdict,
+    objective_findings,
+    verdict,
 )
-from ops_pipelines.policy.manifest import Manifest, Part, Question
+from ops_pipelines.policy.manifest import FileEntry, Manifest, Part
 from ops_pipelines.policy.plan import Finding
-from ops_pipelines.policy.recall import Recall, recall_at_k
-from ops_pipelines.policy.recall import verdict as recall_verdict
+from ops_pipelines.policy.words import time_in_words
+
+__all__ = ["DrillReport", "Inspect", "Limits", "PartTime", "ServeModels", "Served", "run_drill"]
 
 log = structlog.get_logger()
 
-Verdict = Literal["passed", "failed", "unknown"]
+Inspect = Callable[[Part, str], Sequence[Finding]]
+"""Look at the files of a staged part, without starting anything."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a drill may take, and what it must not exceed."""
+
+    seconds: float | None = None
+    """Time after which it is given up."""
+    room: Finding | None = None
+    """Whether its places fit; a drill for which there is no room restores nothing."""
+    objectives: Objectives | None = None
+    newest: datetime | None = None
+    """When the newest snapshot of the stack was committed, for the RPO."""
+    before: datetime | None = None
+    """When the one before it was, of those that are kept."""
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between the newest two; None where there are not two."""
+        if self.newest is None or self.before is None:
+            return None
+        return (self.newest - self.before).total_seconds()
+
+
+@dataclass(frozen=True)
+class PartTime:
+    """How long one part took."""
+
+    part: str
+    size: int
+    seconds: float
+    """Until it was restored and checked."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +80,68 @@ class DrillReport:
     """Mean recall@10 over the questions; None where none could be asked."""
     questions: int
     seconds: float
-    """From the first byte fetched to the last answer: the time a restore would take (RTO)."""
+    """From the first byte fetched to the last answer, of whatever was restored."""
     age: float
-    """Seconds between the snapshot's commit and the drill: what would have been lost (RPO)."""
+    """Seconds between the snapshot's commit and the drill."""
     size: int
     full: bool
+    rto: float | None = None
+    """`seconds`, where every part was restored: the time that a restore takes."""
+    rpo: float | None = None
+    """Seconds since the newest snapshot was committed, when the drill began: what would have been lost."""
+    interval: float | None = None
+    """Seconds between the newest two snapshots that are kept."""
+    parts: tuple[PartTime, ...] = ()
+    proof: Verdict = "unknown"
+    """The verdict on the snapshot alone: a missed objective is not its fault."""
 
 
-ServeModels = Callable[[Mapping[str, str]], AbstractContextManager[Mapping[str, Embedder]]]
-"""Start what answers for the restored models. Given cache name -> place; yields model -> server."""
+@dataclass
+class _Watch:
+    """A fence that also ends a drill whose time is over."""
 
-AskAgain = Callable[[Embedder, str, str, str, Sequence[str]], Sequence[Sequence[str | int]]]
-"""Ten nearest keys for each text: (server, model, collection, its place, texts)."""
+    fence: Fence
+    clock: Clock
+    limit: float | None
+    begun: datetime = field(init=False)
 
-_NOT_TRIED = (Unreachable, Refused, CommandMissing, SecretMissing, TargetUnsupported)
-"""Errors that say nothing about the snapshot: somebody did not answer, or something is not here."""
+    def __post_init__(self) -> None:
+        self.begun = self.clock()
+
+    def look(self) -> None:
+        """Raises LimitReached once the time is over."""
+        if self.limit is not None and self.clock() > self.begun + timedelta(seconds=self.limit):
+            raise LimitReached(
+                f"the drill was given up after {time_in_words(self.limit)}",
+                remedy="raise `drill.time_limit`, or find out what is slow",
+            )
+
+    def fetch(self, real: Fetch) -> Fetch:
+        """A Fetch that looks at the time before each file."""
+
+        def fetch(entry: FileEntry, destination: Path) -> None:
+            self.look()
+            real(entry, destination)
+
+        return fetch
+
+    def progress(self, real: Progress) -> Progress:
+        """A Progress that looks at the time at each word."""
+
+        def progress(step: str, done: int, total: int | None, unit: str) -> None:
+            self.look()
+            real(step, done, total, unit)
+
+        return progress
+
+    @property
+    def seconds(self) -> float:
+        return (self.clock() - self.begun).total_seconds()
+
+
+def nothing(part: Part, place: str) -> Sequence[Finding]:  # noqa: ARG001 - asked of every part
+    """An Inspect that looks at nothing."""
+    return ()
 
 
 def run_drill(
@@ -69,61 +150,64 @@ def run_drill(
     *,
     places: Callable[[Part], str],
     fetch: Fetch,
-    serve: ServeModels,
+    serve: ServeModels | None,
     ask: AskAgain,
     threshold: float,
     full: bool,
     clock: Clock,
     fence: Fence,
     expected: Collection[str] = (),
+    inspect: Inspect = nothing,
+    limits: Limits = Limits(),
     progress: Progress = silent,
 ) -> DrillReport:
     """Restore what `targets` can take into `places`, ask the kept questions, and clean up.
 
     `targets` is by part key, `places` names the throw-away place of a part. `expected` are the collections of
-    which questions should have been kept: those that have rows and a model. Failures are findings of the
-    report, not exceptions: a drill that cannot run has not passed. Only LeaseLost ends it: the places are
-    then another drill's, and are left alone.
+    which questions should have been kept: those that have rows and a model. Without `serve`, nothing is started
+    and nothing asked. Failures are findings of the report, not exceptions: a drill that cannot run has not passed.
+    Only LeaseLost ends it: the places are then another drill's, and are left alone.
     """
-    begun = clock()
-    findings: list[Finding] = []
+    watch = _Watch(fence, clock, limits.seconds)
+    findings: list[Finding] = [] if limits.room is None else [limits.room]
     recall: float | None = None
-    took = 0.0
+    unloaded: set[str] = set()
+    taken = 0.0
+    staging = _Staging(targets, places, watch.fetch(fetch), inspect, full, watch, watch.progress(progress))
     with ExitStack() as cleanup:
-        staged: dict[str, str] = {}
-        for part in manifest.parts:
-            target = targets.get(part.key)
-            if target is None:
-                findings.append(Finding(part.key, None, "was not tried: nothing here can hold it"))
-                continue
-            fence.check()
-            cleanup.callback(_discard, target, places(part), fence, findings)
-            place = _stage(part, target, places(part), fetch, full, findings, progress)
-            if place is not None:
-                staged[part.key] = place
-        if manifest.questions:
-            recall = _ask_all(manifest, staged, serve, ask, threshold, findings, progress)
-        findings += _not_kept(manifest, expected)
-        took = (clock() - begun).total_seconds()
+        if limits.room is None or limits.room.ok:
+            staging.run(manifest, cleanup, findings)
+            if serve is not None:
+                say = watch.progress(progress)
+                asked = ask_all(manifest, staging.good, serve, ask, threshold, watch.look, say)
+                findings += asked.findings
+                recall, unloaded = asked.recall, asked.unloaded
+                findings += _not_kept(manifest, expected)
+            taken = watch.seconds
+    proof = verdict(findings, unloaded)
+    measured = Measured(
+        taken,
+        whole=bool(manifest.parts) and all(part.key in staging.placed for part in manifest.parts),
+        age=None if limits.newest is None else (watch.begun - limits.newest).total_seconds(),
+    )
+    if limits.objectives is not None:
+        findings += objective_findings(measured, limits.objectives)
     return DrillReport(
         snapshot=manifest.snapshot,
-        verdict=verdict(findings),
+        verdict=verdict(findings, unloaded),
         findings=tuple(findings),
         recall=recall,
         questions=len(manifest.questions),
-        seconds=took,
-        age=(begun - _committed(manifest)).total_seconds(),
+        seconds=taken,
+        age=(watch.begun - datetime.fromisoformat(manifest.created)).total_seconds(),
         size=manifest.size,
         full=full,
+        rto=measured.rto,
+        rpo=measured.age,
+        interval=limits.interval,
+        parts=tuple(staging.times),
+        proof=proof,
     )
-
-
-def verdict(findings: Sequence[Finding]) -> Verdict:
-    """Failed where anything is bad, unknown where anything could not be tried, else passed."""
-    states = {finding.ok for finding in findings if finding.severity == "error"}
-    if False in states:
-        return "failed"
-    return "unknown" if None in states or not states else "passed"
 
 
 def _not_kept(manifest: Manifest, expected: Collection[str]) -> list[Finding]:
@@ -142,31 +226,50 @@ def _not_kept(manifest: Manifest, expected: Collection[str]) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _failure(subject: str, what: str, error: OpsError) -> Finding:
-    """Bad where the snapshot is at fault, unknown where it could not be tried: by whom, or for want of room."""
-    tried = not isinstance(error, _NOT_TRIED) and not isinstance(error.__cause__, OSError)
-    return Finding(subject, False if tried else None, f"{what}: {error.message}", error.remedy)
+@dataclass
+class _Staging:
+    """Bringing every part to its throw-away place."""
 
+    targets: Mapping[str, PartTarget]
+    places: Callable[[Part], str]
+    fetch: Fetch
+    inspect: Inspect
+    full: bool
+    watch: _Watch
+    progress: Progress
+    placed: dict[str, str] = field(default_factory=dict)
+    """Part key -> place, of all that were restored."""
+    good: dict[str, str] = field(default_factory=dict)
+    """Those of them that are as they were."""
+    times: list[PartTime] = field(default_factory=list)
 
-def _stage(
-    part: Part,
-    target: PartTarget,
-    place: str,
-    fetch: Fetch,
-    full: bool,
-    findings: list[Finding],
-    progress: Progress,
-) -> str | None:
-    try:
-        staged = target.stage(part, place, fetch, progress)
-        checks = target.check(part, staged, full=full)
-    except LeaseLost:
-        raise
-    except OpsError as error:
-        findings.append(_failure(part.key, "cannot be restored", error))
-        return None
-    findings.extend(checks)
-    return staged if all(check.ok for check in checks if check.severity == "error") else None
+    def run(self, manifest: Manifest, cleanup: ExitStack, findings: list[Finding]) -> None:
+        """Stage and check each part; `cleanup` discards it."""
+        for part in manifest.parts:
+            target = self.targets.get(part.key)
+            if target is None:
+                findings.append(Finding(part.key, None, "was not tried: nothing here can hold it"))
+                continue
+            self.watch.fence.check()
+            cleanup.callback(_discard, target, self.places(part), self.watch.fence, findings)
+            begun = self.watch.seconds
+            self._stage(part, target, findings)
+            self.times.append(PartTime(part.key, part.size, self.watch.seconds - begun))
+
+    def _stage(self, part: Part, target: PartTarget, findings: list[Finding]) -> None:
+        try:
+            self.watch.look()
+            place = target.stage(part, self.places(part), self.fetch, self.progress)
+            self.placed[part.key] = place
+            checks = [*target.check(part, place, full=self.full), *self.inspect(part, place)]
+        except LeaseLost:
+            raise
+        except OpsError as error:
+            findings.append(failure(part.key, "cannot be restored", error))
+            return
+        findings.extend(checks)
+        if all(check.ok for check in checks if check.severity == "error"):
+            self.good[part.key] = place
 
 
 def _discard(target: PartTarget, place: str, fence: Fence, findings: list[Finding]) -> None:
@@ -183,57 +286,3 @@ def _discard(target: PartTarget, place: str, fence: Fence, findings: list[Findin
                 place, False, f"could not be cleaned up: {words}", "the next drill tries again", "warning"
             )
         )
-
-
-def _ask_all(
-    manifest: Manifest,
-    staged: Mapping[str, str],
-    serve: ServeModels,
-    ask: AskAgain,
-    threshold: float,
-    findings: list[Finding],
-    progress: Progress,
-) -> float | None:
-    caches = {
-        key.removeprefix("model_cache/"): place
-        for key, place in staged.items()
-        if key.startswith("model_cache/")
-    }
-    scores: list[float] = []
-    try:
-        with serve(caches) as servers:
-            for (collection, model), questions in _grouped(manifest.questions).items():
-                place = staged.get(f"collection/{collection}")
-                server = servers.get(model)
-                if place is None or server is None:
-                    missing = "the collection" if place is None else f"a server for model {model}"
-                    findings.append(
-                        Finding(f"questions/{collection}", None, f"were not asked: {missing} is not there")
-                    )
-                    continue
-                progress("questions", len(scores), len(manifest.questions), "questions")
-                answers = ask(server, model, collection, place, [question.text for question in questions])
-                scores += [
-                    recall_at_k(question.answer, answer, k=10)
-                    for question, answer in zip(questions, answers, strict=True)
-                ]
-        progress("questions", len(scores), len(manifest.questions), "questions")
-    except LeaseLost:
-        raise
-    except OpsError as error:
-        findings.append(_failure("questions", "cannot be asked", error))
-        return None
-    measured = Recall(tuple(scores))
-    findings.append(recall_verdict(measured, threshold, "questions"))
-    return measured.mean
-
-
-def _grouped(questions: Sequence[Question]) -> dict[tuple[str, str], list[Question]]:
-    groups: dict[tuple[str, str], list[Question]] = {}
-    for question in questions:
-        groups.setdefault((question.collection, question.model), []).append(question)
-    return groups
-
-
-def _committed(manifest: Manifest) -> datetime:
-    return datetime.fromisoformat(manifest.created)

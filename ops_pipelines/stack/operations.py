@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ops_pipelines.stack.base import Declared
-from ops_pipelines.stack.units import Duration, Name
+from ops_pipelines.stack.units import Duration, Name, Size
 
 Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] | None
 """Five fields: minute, hour, day of month, month, day of week. `null`: never by itself."""
@@ -52,6 +52,15 @@ class Backup(Declared):
     prune_schedule: Cron = "30 5 * * *"
 
 
+class Objectives(Declared):
+    """What a drill must not exceed; it fails where it does. The snapshot is not marked as failed for that."""
+
+    rto: Annotated[Duration, Field(gt=0)] | None = None
+    """Seconds that a restore may take, from the first byte fetched to the last answer."""
+    rpo: Annotated[Duration, Field(gt=0)] | None = None
+    """Age that the newest snapshot may have when a drill begins."""
+
+
 class Drill(Declared):
     """Restores that prove the snapshots."""
 
@@ -66,6 +75,17 @@ class Drill(Declared):
     """Questions asked at backup and again in the drill. Without them, texts of the collection are used."""
     sample: Annotated[int, Field(ge=1)] = 1000
     """Rows compared one by one in a light drill."""
+    pick: Literal["newest", "random"] = "newest"
+    """Snapshot that is drilled where none is named. `random`: now and then an older one, by `older`."""
+    older: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of drills that take an older snapshot, with `pick: random`."""
+    folder: str | None = None
+    """Folder for the throw-away places. Default: below the home folder."""
+    space: Size | None = None
+    """Bytes that the throw-away places may take. It is looked at, and the disk too, before anything is fetched."""
+    time_limit: Annotated[Duration, Field(gt=0)] = 14400.0
+    """Seconds after which a drill is given up; its verdict is then `unknown`."""
+    objectives: Objectives = Objectives()
 
 
 class Observe(Declared):

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ops_pipelines.engines import restore as engine
+from ops_pipelines.engines import snapshots
 from ops_pipelines.engines.ports import Progress, silent
 from ops_pipelines.engines.restore import RestoreResult
 from ops_pipelines.policy.plan import Plan
 from ops_pipelines.wiring import parts as part_wiring
 from ops_pipelines.wiring.connect import layout, lease, now, object_store
+from ops_pipelines.wiring.drills import BY_DRILL
 from ops_pipelines.wiring.listing import listed, load
 from ops_pipelines.wiring.restarting import Rest, restart_steps
 from ops_pipelines.wiring.site import Site
@@ -28,9 +30,19 @@ def plan_restore(
         plan = replace(plan, steps=(*plan.steps, *restart_steps(site, dict.fromkeys(switched))))
     info = next((one for one in listed(site) if one.id == snapshot), None)
     if info is not None and info.facts.bad:
-        warning = f"{snapshot} failed its last check or drill; an older one may be the better choice"
-        return replace(plan, warnings=(warning, *plan.warnings))
+        return replace(plan, warnings=(_failed(site, snapshot), *plan.warnings))
     return plan
+
+
+def _failed(site: Site, snapshot: str) -> str:
+    """The warning of a snapshot that failed: by what, and when."""
+    facts = snapshots.read_mark(object_store(site), layout(site), site.name, snapshot, "failed") or {}
+    what = "drill" if facts.get("by") == BY_DRILL else "last check"
+    at = f" at {facts['at']}" if "at" in facts else ""
+    return (
+        f"{snapshot} FAILED its {what}{at}: it may not be whole, or not answer as before; "
+        f"`ops-pipelines snapshots {site.name}` lists others"
+    )
 
 
 def restore(

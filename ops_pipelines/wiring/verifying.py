@@ -8,30 +8,37 @@ from typing import Any, Literal
 from ops_pipelines.engines import snapshots as engine
 from ops_pipelines.engines.ports import Progress, silent
 from ops_pipelines.engines.verify import verify_snapshot
+from ops_pipelines.policy.drills import verdict
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring.connect import layout, now, object_store
+from ops_pipelines.wiring.drills import BY_DRILL, prove_restored
 from ops_pipelines.wiring.listing import load
 from ops_pipelines.wiring.site import Site
 
-Depth = Literal["listed", "sizes", "checksums"]
-BY_DRILL, BY_VERIFY = "drill", "verify"
+Depth = Literal["listed", "sizes", "checksums", "restored"]
+"""`restored`: every part is restored into a throw-away place and compared. The others: see engines.verify."""
+BY_VERIFY = "verify"
 """Who put the mark `failed` on a snapshot."""
-_DEPTHS: tuple[Depth, ...] = ("listed", "sizes", "checksums")
+_DEPTHS: tuple[Depth, ...] = ("listed", "sizes", "checksums", "restored")
 
 
 def verify(site: Site, snapshot: str, *, depth: Depth, progress: Progress = silent) -> tuple[Finding, ...]:
     """Compare a snapshot with the bucket, and mark what came of it. What is unknown is not marked.
 
-    A mark `failed` goes only where what found the fault, or a closer look, finds it no more.
+    A mark `failed` goes only where what found the fault, or a closer look, finds it no more. Raises LeaseHeld
+    where a drill of the stack runs, with depth `restored`.
     """
     store, keys = object_store(site), layout(site)
     manifest = load(site, snapshot)
-    findings = verify_snapshot(manifest, store=store, layout=keys, depth=depth, progress=progress)
-    states = {finding.ok for finding in findings}
+    if depth == "restored":
+        findings = prove_restored(site, manifest, progress=progress)
+    else:
+        findings = verify_snapshot(manifest, store=store, layout=keys, depth=depth, progress=progress)
+    found = verdict(findings)
     facts = {"at": now().isoformat(), "depth": depth, "by": BY_VERIFY}
-    if False in states:
+    if found == "failed":
         engine.mark(store, keys, site.name, snapshot, "failed", facts)
-    elif None not in states and depth != "listed":
+    elif found == "passed" and depth != "listed":
         earlier = engine.read_mark(store, keys, site.name, snapshot, "failed")
         if earlier is not None and not _answered(earlier, depth):
             return (*findings, _stays_failed(snapshot, earlier))
@@ -49,6 +56,6 @@ def _answered(earlier: Mapping[str, Any], depth: Depth) -> bool:
 
 def _stays_failed(snapshot: str, earlier: Mapping[str, Any]) -> Finding:
     what = "drill" if earlier.get("by") == BY_DRILL or "verdict" in earlier else "verification"
-    remedy = "drill it again" if what == "drill" else "verify it with depth checksums"
+    remedy = "drill it again" if what == "drill" else "verify it with a depth that looks as closely"
     words = f"stays marked as failed: its {what} at {earlier.get('at', 'an unknown time')} found a fault"
     return Finding(snapshot, True, words, remedy, "info")

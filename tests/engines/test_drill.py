@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from ops_pipelines.adapters.s3 import S3Store
-from ops_pipelines.engines.drill import DrillReport, run_drill, verdict
+from ops_pipelines.engines.drill import DrillReport, Limits, Served, run_drill
 from ops_pipelines.engines.lease import take_drill_lease, take_lease
 from ops_pipelines.engines.ports import Embedder, Fence, Fetch, PartTarget, Progress
 from ops_pipelines.errors import (
@@ -25,6 +25,7 @@ from ops_pipelines.errors import (
     Refused,
     Unreachable,
 )
+from ops_pipelines.policy.drills import verdict
 from ops_pipelines.policy.manifest import FileEntry, Manifest, Part, Question
 from ops_pipelines.policy.plan import Finding
 from tests.engines.snapshot_kit import LAYOUT, FreeFence
@@ -38,14 +39,16 @@ GOOD = (Finding("docs", True, "as before"),)
 
 
 class Clock:
-    """Moves on by a second each time it is asked."""
+    """Moves on as a test says."""
 
     def __init__(self) -> None:
-        self.now = BEGUN
+        self.now = BEGUN + timedelta(seconds=1)
 
     def __call__(self) -> datetime:
-        self.now += timedelta(seconds=1)
         return self.now
+
+    def move(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
 
 
 @dataclass
@@ -54,6 +57,9 @@ class Place:
 
     part: Part
     log: list[str]
+    clock: Clock = field(default_factory=Clock)
+    takes: float = 0.5
+    """Seconds to stage it."""
     stage_error: Exception | None = None
     discard_error: Exception | None = None
     findings: tuple[Finding, ...] = GOOD
@@ -68,6 +74,8 @@ class Place:
 
     def stage(self, part: Part, into: str | None, fetch: Fetch, progress: Progress) -> str:
         self.log.append(f"stage {part.name} {into}")
+        self.clock.move(self.takes)
+        progress("stage", 1, 1, "files")
         if self.stage_error is not None:
             raise self.stage_error
         return f"{part.name}__{into}"
@@ -77,6 +85,7 @@ class Place:
 
     def discard(self, place: str) -> None:
         self.log.append(f"discard {self.part.name} {place}")
+        self.clock.move(1000)
         if self.discard_error is not None:
             raise self.discard_error
 
@@ -98,21 +107,27 @@ class Run:
     expected: tuple[str, ...] = ("docs",)
     fence: Fence = field(default_factory=FreeFence)
     log: list[str] = field(default_factory=list)
+    probes: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    no_card: Mapping[str, str] = field(default_factory=dict)
+    inspected: tuple[Finding, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     def __call__(self) -> DrillReport:
         manifest = Manifest("20260102T030000Z-aaaaaa", "chat", BEGUN.isoformat(), self.parts, self.questions)
+        clock = Clock()
         targets = {
-            part.key: cast("PartTarget", Place(part, self.log, **self.changes.get(part.name, {})))
+            part.key: cast("PartTarget", Place(part, self.log, clock, **self.changes.get(part.name, {})))
             for part in self.parts
             if part.name not in self.absent
         }
 
         @contextmanager
-        def serve(caches: Mapping[str, str]) -> Iterator[Mapping[str, Embedder]]:
+        def serve(caches: Mapping[str, str]) -> Iterator[Served]:
             self.log.append(f"serve {dict(caches)}")
             if self.serve_error is not None:
                 raise self.serve_error
-            yield {name: cast("Embedder", name) for name in self.servers}
+            servers = {name: cast("Embedder", name) for name in self.servers}
+            yield Served(servers, self.probes, self.no_card)
             self.log.append("served")
 
         def ask(
@@ -125,7 +140,8 @@ class Run:
 
         return run_drill(
             manifest, targets, places=lambda part: "drill", fetch=lambda entry, path: None, serve=serve, ask=ask,
-            threshold=0.95, full=False, clock=Clock(), fence=self.fence, expected=self.expected,
+            threshold=0.95, full=False, clock=clock, fence=self.fence, expected=self.expected,
+            inspect=lambda part, place: self.inspected, limits=self.limits,
         )  # fmt: skip
 
 
@@ -197,6 +213,98 @@ def test_each_collection_is_asked_in_its_own_store() -> None:
         "ask docs at docs__drill",
         "ask other at other__drill",
     ]
+
+
+# --- models that are started, or cannot be ---
+
+NO_CARD = {"m": "no card: 1 needed, 0 of 1 have room"}
+
+
+def says(words: str) -> Callable[[], str]:
+    return lambda: words
+
+
+def refuses() -> str:
+    raise Refused("it answered nothing", remedy="")
+
+
+CHAT = Part("model_cache", "chat", (FileEntry("e", 1, "4" * 64),))
+NOTHING_ASKED: dict[str, Any] = {"parts": (CHAT,), "questions": (), "expected": ()}
+BROKEN = (Finding("model_cache/chat", False, "names the shard b, which is not there"),)
+
+
+@pytest.mark.parametrize(
+    ("run", "expected", "said"),
+    [
+        (Run(**NOTHING_ASKED, probes={"m": says("wrote 12 characters")}), "passed", "wrote 12 characters"),
+        (Run(**NOTHING_ASKED, probes={"m": refuses}), "unknown", "gives no answer: it answered nothing"),
+        (Run(**NOTHING_ASKED, no_card=NO_CARD), "not generated: no card", "not generated: no card (no card: 1 needed"),
+        (Run(servers=(), no_card=NO_CARD), "not generated: no card", "were not asked: no card for m"),
+        (Run(**NOTHING_ASKED, no_card=NO_CARD, inspected=BROKEN), "failed", "names the shard b"),
+        (Run(**NOTHING_ASKED, no_card=NO_CARD, probes={"n": refuses}), "unknown", "it answered nothing"),
+        (Run(no_card={"other": "no card: none"}), "not generated: no card", "recall@10 is 1.000"),
+    ],
+)  # fmt: skip
+def test_a_model_that_was_not_loaded_has_not_passed(run: Run, expected: str, said: str) -> None:
+    report = run()
+    assert (report.verdict, report.proof) == (expected, expected)
+    assert said in " ".join(finding.message for finding in report.findings)
+
+
+# --- objectives and limits ---
+
+
+@dataclass(frozen=True)
+class Wanted:
+    rto: float | None = None
+    rpo: float | None = None
+
+
+DAY_OLD = BEGUN - timedelta(hours=25)
+
+
+@pytest.mark.parametrize(
+    ("limits", "change", "verdict_", "said"),
+    [
+        (Limits(objectives=Wanted()), {}, "passed", ""),
+        (Limits(objectives=Wanted(rto=1)), {}, "passed", "1.0 s to restore (at most 1.0 s is wanted)"),
+        (Limits(objectives=Wanted(rto=0.9)), {}, "failed", "1.0 s to restore (at most 0.9 s is wanted)"),
+        (Limits(objectives=Wanted(rto=1)), {"absent": ("models",)}, "unknown", "could not be measured"),
+        (Limits(objectives=Wanted(rto=0.4)), {"absent": ("models",)}, "failed", "0.5 s to restore"),
+        (Limits(objectives=Wanted(rpo=93600), newest=DAY_OLD), {}, "passed", "25.0 h since the newest"),
+        (Limits(objectives=Wanted(rpo=86400), newest=DAY_OLD), {}, "failed", "25.0 h since the newest"),
+        (Limits(objectives=Wanted(rpo=86400)), {}, "unknown", "could not be measured"),
+    ],
+)  # fmt: skip
+def test_an_objective_that_is_missed_fails_the_drill(
+    limits: Limits, change: dict[str, Any], verdict_: str, said: str
+) -> None:
+    report = Run(limits=limits, **change)()
+    assert report.verdict == verdict_, report.findings
+    assert said in " ".join(finding.message for finding in report.findings)
+    assert report.proof == ("unknown" if change else "passed"), "the snapshot is not at fault"
+
+
+def test_the_time_of_a_restore_is_not_known_where_a_part_was_not_restored() -> None:
+    whole, partial = Run()(), Run(absent=("models",))()
+    assert (whole.rto, [one.seconds for one in whole.parts]) == (1.0, [0.5, 0.5])
+    assert (partial.rto, partial.seconds) == (None, 0.5)
+
+
+def test_a_drill_for_which_there_is_no_room_restores_nothing() -> None:
+    run = Run(limits=Limits(room=Finding("drill/room", None, "9 GiB needed, 1 GiB free")))
+    report = run()
+    assert (report.verdict, report.rto, run.log) == ("unknown", None, [])
+
+
+def test_a_drill_that_takes_too_long_is_given_up_and_cleared_away() -> None:
+    run = Run(limits=Limits(seconds=3600), changes={"models": {"takes": 3601}})
+    report = run()
+    assert report.verdict == "unknown"
+    assert [(one.subject, one.ok) for one in report.findings if "given up after 60.0 min" in one.message] == [
+        ("model_cache/models", None), ("collection/docs", None), ("questions", None),
+    ]  # fmt: skip
+    assert run.log == ["stage models drill", "discard docs drill", "discard models drill"]
 
 
 def test_places_of_a_drill_that_took_over_are_left_alone() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ops_pipelines.engines import snapshots as engine
 from ops_pipelines.engines.ports import Fence
 from ops_pipelines.errors import DeployFailed, LeaseHeld, LeaseLost
-from ops_pipelines.policy.manifest import Manifest, Part
+from ops_pipelines.policy.manifest import Manifest, Part, encode
 from ops_pipelines.wiring import deployments, drills, parts, serving, snapshots
 from ops_pipelines.wiring.connect import drill_lease, lease, supervisor
 from ops_pipelines.wiring.serving import serving as serve
@@ -156,3 +159,118 @@ def test_the_newest_is_drilled_where_none_is_named(stand: Stand) -> None:
     snapshot_kit.commit(stand.store, days_ago=2, suffix="aaaaaa")
     newest = snapshot_kit.commit(stand.store, days_ago=1, suffix="bbbbbb")
     assert drills.drill(stand.site).snapshot == newest
+
+
+# --- which one, within which limits, and what is made of it ---
+
+
+def test_an_older_one_is_drilled_now_and_then(stand: Stand) -> None:
+    older = snapshot_kit.commit(stand.store, days_ago=2, suffix="aaaaaa")
+    newest = snapshot_kit.commit(stand.store, days_ago=1, suffix="bbbbbb")
+    site = stand.change(drill={"pick": "random", "older": 0.5})
+    assert drills.drill(site, draw=0.49).snapshot == older
+    report = drills.drill(site, draw=0.5)
+    assert report.snapshot == newest
+    assert report.rpo == pytest.approx(86400, abs=300), "what would be lost goes by the newest"
+    assert report.interval == pytest.approx(86400, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "verdict", "words"),
+    [
+        ({"rto": "1h", "rpo": "26h"}, "passed", ""),
+        ({"rpo": "24h"}, "failed", "25.0 h since the newest snapshot (at most 24.0 h is wanted)"),
+        ({"rto": "0.0001s"}, "failed", "to restore (at most 0.0 s is wanted)"),
+    ],
+)
+def test_a_missed_objective_fails_the_drill_and_not_the_snapshot(
+    stand: Stand, objectives: dict[str, str], verdict: str, words: str
+) -> None:
+    snapshot_kit.commit(stand.store, days_ago=25 / 24)
+    report = drills.drill(stand.change(drill={"objectives": objectives}))
+    assert report.verdict == verdict
+    assert words in " ".join(finding.message for finding in report.findings)
+    [info] = snapshots.listed(stand.site)
+    assert set(info.marks) == {"drilled"}
+
+
+def test_places_lie_where_they_are_declared_and_only_they_are_cleared(stand: Stand) -> None:
+    snapshot_kit.commit(stand.store)
+    mine = stand.folder / "big" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("not a drill's")
+    site = stand.change(drill={"folder": str(mine.parent)})
+    left = mine.parent / "ops-pipelines-drill-chat" / "configuration"
+    left.mkdir(parents=True)
+    assert drills.drill(site).verdict == "passed"
+    assert [path.name for path in mine.parent.iterdir()] == ["mine.txt"]
+
+
+def test_a_drill_that_may_not_take_the_room_restores_nothing(stand: Stand) -> None:
+    snapshot_kit.commit(stand.store, contents=(b"ten bytes.",))
+    report = drills.drill(stand.change(drill={"space": 9}))
+    assert (report.verdict, report.rto) == ("unknown", None)
+    assert "10 B needed, 9 B allowed" in report.findings[0].message
+    assert snapshots.listed(stand.site)[0].marks == {}
+    assert drills.drill(stand.change(drill={"space": 10})).verdict == "passed"
+
+
+def test_one_that_is_pruned_while_it_is_drilled_is_not_marked(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = snapshot_kit.commit(stand.store)
+    run = drills.run_drill
+
+    def pruned_meanwhile(*words: Any, **more: Any) -> Any:
+        report = run(*words, **more)
+        stand.store.delete([stand.layout.manifest("chat", snapshot)])
+        return report
+
+    monkeypatch.setattr(drills, "run_drill", pruned_meanwhile)
+    assert drills.drill(stand.site).verdict == "passed"
+    assert snapshots.listed(stand.site) == ()
+
+
+# --- restored to verify ---
+
+
+def test_a_snapshot_is_verified_by_restoring_it(stand: Stand) -> None:
+    snapshot = snapshot_kit.commit(stand.store)
+    findings = snapshots.verify(stand.site, snapshot, depth="restored")
+    assert all(finding.ok for finding in findings)
+    facts = engine.read_mark(stand.store, stand.layout, "chat", snapshot, "verified")
+    assert facts is not None
+    assert facts["depth"] == "restored"
+    assert not (stand.site.state / "drill").exists()
+
+
+def test_one_that_cannot_be_restored_is_marked_and_only_as_close_a_look_takes_it_back(stand: Stand) -> None:
+    snapshot = snapshot_kit.commit(stand.store)
+    [blob] = stand.store.list(stand.layout.blobs)
+    stand.store.put(blob.key, b"rotten!")
+    assert not all(finding.ok for finding in snapshots.verify(stand.site, snapshot, depth="restored"))
+    stand.store.put(blob.key, b"content")
+    snapshots.verify(stand.site, snapshot, depth="checksums")
+    assert snapshots.listed(stand.site)[0].bad
+    plan = snapshots.plan_restore(stand.site, snapshot, into="copy")
+    assert f"{snapshot} FAILED its last check at" in plan.warnings[0]
+    snapshots.verify(stand.site, snapshot, depth="restored")
+    assert not snapshots.listed(stand.site)[0].bad
+
+
+def test_what_cannot_be_held_here_is_not_verified(stand: Stand) -> None:
+    """The part is of a collection that this stack file does not declare."""
+    snapshot = snapshot_kit.commit(stand.store)
+    manifest = snapshots.load(stand.site, snapshot)
+    stranger = replace(manifest.parts[0], kind="collection", name="docs")
+    changed = replace(manifest, parts=(*manifest.parts, stranger))
+    stand.store.put(stand.layout.manifest("chat", snapshot), encode(changed))
+    findings = snapshots.verify(stand.site, snapshot, depth="restored")
+    assert None in {finding.ok for finding in findings}
+    assert snapshots.listed(stand.site)[0].marks == {}
+
+
+def test_no_snapshot_is_restored_to_verify_beside_a_drill(stand: Stand) -> None:
+    snapshot = snapshot_kit.commit(stand.store)
+    with drill_lease(stand.site, "drill of X"), pytest.raises(LeaseHeld, match="drill of X"):
+        snapshots.verify(stand.site, snapshot, depth="restored")
