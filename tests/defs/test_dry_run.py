@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from ops_pipelines.defs import configs
+from ops_pipelines.engines.drill import DrillReport
 from ops_pipelines.policy.manifest import Manifest
 from ops_pipelines.policy.plan import Finding, Plan, Step
 from ops_pipelines.wiring import data, deployments, drills, linting, snapshots
@@ -55,16 +56,9 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
     deployed = SimpleNamespace(digest="d" * 64, revision=3, findings=GOOD)
     report = SimpleNamespace(rows=({"collection": "obelisk_docs", "rows": 5},), total=5, written=0, removed=0)
     manifest = Manifest(SNAPSHOT, "obelisk", "2026-11-21T02:00:00+00:00", ())
-    drilled = SimpleNamespace(
-        snapshot=SNAPSHOT,
-        verdict="passed",
-        recall=1.0,
-        seconds=1.0,
-        age=60.0,
-        size=1,
-        full=False,
-        findings=GOOD,
-    )
+    drilled = DrillReport(
+        SNAPSHOT, "passed", GOOD, recall=1.0, questions=2, seconds=1.0, age=60.0, size=1, full=False,
+    )  # fmt: skip
     restored = SimpleNamespace(parts=(), switched=True)
     looks: dict[tuple[object, str], object] = {
         (data, "plan_fill"): lambda *_: made.plan,
@@ -76,6 +70,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
         (linting, "lint"): lambda *_: made.findings,
         (snapshots, "plan_restore"): lambda *_, **__: CHANGE,
         (snapshots, "verify"): lambda *_, **__: made.findings,
+        (snapshots, "listed"): lambda *_: (),
     }
     acts: dict[tuple[object, str], object] = {
         (data, "fill"): (),
@@ -134,6 +129,22 @@ def test_materialize_all_on_a_healthy_stack_backs_up_and_drills(fleet: Fleet, en
     assert result.success
     assert engines.done == ["bring_collections without filling", "backup", "drill"]
     assert materialized(result) == set(THINGS)
+
+
+def test_a_model_for_which_no_card_was_free_is_no_pass_and_no_alarm(
+    fleet: Fleet, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unloaded = (*GOOD, Finding("model/m", None, "not generated: no card (no card: none is free)"))
+    report = DrillReport(
+        SNAPSHOT, "not generated: no card", unloaded, recall=None, questions=0, seconds=1.0, age=60.0, size=1,
+        full=False,
+    )  # fmt: skip
+    monkeypatch.setattr(drills, "drill", lambda *_, **__: report)
+    result = run_things(fleet, "obelisk", ["drill"])
+    assert result.success
+    [check] = result.get_asset_check_evaluations()
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "not generated: no card" in (check.description or "")
 
 
 def test_what_is_asked_for_is_done(fleet: Fleet, engines: Engines) -> None:
