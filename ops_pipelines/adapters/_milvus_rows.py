@@ -102,11 +102,16 @@ def bites(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def last_key(keys: Sequence[Any], before: Any, what: str) -> Any:
     """The last key of a page. Raises Refused where the page is not in order: some rows would be missed."""
     if (before is not None and keys[0] <= before) or any(a > b for a, b in pairwise(keys)):
-        raise Refused(
-            f"the server gives the rows of {what} in no order, so some would be missed",
-            remedy="report the server's version; Milvus Lite 3.2 and Milvus from 2.3 on are known to sort them",
-        )
+        raise no_order(what)
     return keys[-1]
+
+
+def no_order(what: str) -> Refused:
+    """What cannot be paged through without missing rows."""
+    return Refused(
+        f"the server gives the rows of {what} in no order, so some would be missed",
+        remedy="report the server's version; Milvus Lite 3.2 and Milvus from 2.3 on are known to sort them",
+    )
 
 
 def own_keys(name: str, error: SchemaMismatch) -> SchemaMismatch:

@@ -8,17 +8,20 @@ pages by itself. Import this module where it is used: pymilvus takes two seconds
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from ops_pipelines.adapters import _milvus_columns as columns
 from ops_pipelines.adapters import _milvus_rows as wire
 from ops_pipelines.adapters._milvus_collections import MilvusCollections
 from ops_pipelines.adapters._milvus_errors import mapped
 from ops_pipelines.errors import SchemaMismatch
+from ops_pipelines.policy.rowcolumns import Batch
 from ops_pipelines.policy.vectors import CollectionSchema
 
-_PAGE_FLOATS = 2_000_000
-"""Numbers of vectors that one page of rows may hold: about 70 MB as Python floats."""
+_PAGE_FLOATS = 1_000_000
+"""Numbers of vectors that one page of rows may hold: 4 MB, or about 35 MB as Python floats."""
 _EFFORT = {"HNSW": {"ef": 128}, "HNSW_SQ": {"ef": 128}, "IVF_FLAT": {"nprobe": 64}, "IVF_SQ8": {"nprobe": 64},
            "IVF_PQ": {"nprobe": 64}, "DISKANN": {"search_list": 128}}  # fmt: skip
 """Search parameters by index type: more than the defaults, so that answers hang less on how a graph grew."""
@@ -41,12 +44,51 @@ class MilvusStore(MilvusCollections):
         wanted = ["*"] if fields is None else [key, *(field for field in fields if field != key)]
         floats = sum(f.dimension or 0 for f in schema.vectors if fields is None or f.name in fields)
         size = max(1, min(batch, 16_000, _PAGE_FLOATS // max(1, floats)))
+        with self._readable(name):
+            yield from self._pages(name, schema, wanted, size, partition)
+
+    def batches(
+        self, name: str, *, batch: int = 8000, partition: str | None = None
+    ) -> Generator[Batch, None, None]:
+        """All rows with all fields in order of the primary key, as Arrow columns (`policy.rowcolumns`).
+
+        At most `batch` rows at a time, fewer where their vectors are long. What `rows` says holds here too."""
+        _, schema, _ = self._described(name)
+        numbers = sum(field.dimension or 0 for field in schema.vectors)
+        size = max(1, min(batch, 16_000, _PAGE_FLOATS // max(1, numbers)))
+        key, last, what = schema.primary.name, None, f"{name} at {self._where}"
+        with self._readable(name):
+            while True:
+                above = "" if last is None else f"{key} > {wire.key_literal(last)}"
+                with mapped(f"read rows of {name}", self._where):
+                    found = columns.page(self._answer(name, above, size, partition), schema, what)
+                if found is None:
+                    return
+                last = columns.last_key(found.column(key), last, what)
+                yield found
+
+    def _answer(self, name: str, filter: str, limit: int, partition: str | None) -> bytes:
+        content: bytes = columns.raw_query(
+            self._client._get_connection(),
+            self._client._generate_call_context(),
+            collection_name=name,
+            expr=filter,
+            output_fields=["*"],
+            partition_names=[partition] if partition else None,
+            limit=limit,
+            timeout=self._timeout,
+        )
+        return content
+
+    @contextmanager
+    def _readable(self, name: str) -> Iterator[None]:
+        """The collection loaded, as long as this lasts, and all earlier writes seen."""
         borrowed = not self._loaded(name)
         if borrowed:
             self.load(name)
         self.count(name)  # asked strongly, it waits until all earlier writes are seen; pages need not then
         try:
-            yield from self._pages(name, schema, wanted, size, partition)
+            yield
         finally:
             if borrowed:
                 with mapped(f"release {name}", self._where):

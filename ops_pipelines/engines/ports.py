@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ from ops_pipelines.policy.models import Inventory, WantedModel
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.processes import ProcessStatus, Program
 from ops_pipelines.policy.readings import Reading
+from ops_pipelines.policy.rowcolumns import Batch
 from ops_pipelines.policy.store import ObjectInfo
 from ops_pipelines.policy.vectors import CollectionSchema, CollectionState
 
@@ -196,6 +197,12 @@ class VectorStore(Protocol):
     ) -> Iterator[Sequence[Mapping[str, Any]]]:
         """All rows (of one partition, where named) with all fields, or those asked for and the primary key,
         in order of the primary key, at most `batch` at a time."""
+        ...
+
+    def batches(
+        self, name: str, *, batch: int = 8000, partition: str | None = None
+    ) -> Generator[Batch, None, None]:
+        """All rows with all fields in order of the primary key, as Arrow columns, at most `batch` at a time."""
         ...
 
     def get(self, name: str, keys: Sequence[str | int]) -> Sequence[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""How rows become files: where one file ends and the next begins, and what rows and files are called by.
+"""How rows become files: where one file ends and the next begins, and what files are called by.
 
 Boundaries hang on the keys (content-defined chunking), not on counts: a row that is added or taken away
 moves no boundary but its own, so every other file keeps its bytes, and its digest, from night to night.
@@ -7,29 +7,29 @@ moves no boundary but its own, so every other file keeps its bytes, and its dige
 from __future__ import annotations
 
 import hashlib
-import heapq
-import json
-import struct
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from ops_pipelines.policy.vectors import CollectionSchema, FieldSchema
+from ops_pipelines.policy.vectors import CollectionSchema
 
-DYNAMIC = "$meta"
-"""Column of the fields that the schema does not name, as JSON text."""
 Key = str | int
 
 
 @dataclass(frozen=True)
 class Cuts:
-    """Rows of a file: a boundary falls on one key in `mean` where the file has `least`, and at `most`."""
+    """Rows of a file: a boundary falls on one key in `mean` where the file has `least`, and at `most`.
+
+    No file holds more than `bytes` of rows either, but for a single larger row: what is in memory at once."""
 
     least: int = 1024
     mean: int = 4096
     most: int = 16384
+    bytes: int = 24 << 20
 
 
 def key_hash(key: Key) -> int:
@@ -38,20 +38,49 @@ def key_hash(key: Key) -> int:
     return int.from_bytes(hashlib.sha256(f"{kind}:{key}".encode("utf-8", "surrogatepass")).digest()[:8])
 
 
+def key_hashes(keys: Any) -> Any:
+    """64 bits of each key of an Arrow column. Numbers are mixed by splitmix64 (Steele et al., 2014)."""
+    if not pa.types.is_integer(keys.type):
+        return np.fromiter((key_hash(key) for key in keys.to_pylist()), np.uint64, len(keys))
+    mixed = keys.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64)
+    mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
 class Cutter:
-    """Says for each key, in order, whether a new file begins with it."""
+    """Says for rows in order of their keys where a new file begins."""
 
     def __init__(self, cuts: Cuts) -> None:
         self._cuts = cuts
         self._rows = 0
+        self._bytes = 0
 
-    def begins(self, key: Key) -> bool:
-        """True for the first key of a file; the first of all is one."""
-        full = self._rows >= self._cuts.most
-        chosen = self._rows >= self._cuts.least and key_hash(key) % self._cuts.mean == 0
-        new = self._rows == 0 or full or chosen
-        self._rows = 1 if new else self._rows + 1
-        return new
+    def begins(self, hashes: Any, sizes: Any) -> list[int]:
+        """Places in this run of rows at which a file begins; the first row of all does.
+
+        `hashes` are those of the keys, `sizes` the bytes of each row."""
+        count = len(hashes)
+        marks = np.flatnonzero(hashes % np.uint64(self._cuts.mean) == 0).tolist()
+        upto = np.cumsum(sizes)
+        found: list[int] = []
+        begun, spent = -self._rows, -self._bytes
+        if count and not self._rows:
+            found.append(0)
+        while (place := self._next(begun, spent, marks, upto)) < count:
+            found.append(place)
+            begun, spent = place, int(upto[place - 1]) if place else 0
+        if count:
+            self._rows, self._bytes = count - begun, int(upto[-1]) - spent
+        return found
+
+    def _next(self, begun: int, spent: int, marks: Sequence[int], upto: Any) -> int:
+        """The place after `begun` at which a file begins, by whatever comes first."""
+        at = bisect_left(marks, begun + self._cuts.least)
+        chosen = marks[at] if at < len(marks) else len(upto)
+        heavy = int(np.searchsorted(upto, spent + self._cuts.bytes, side="right"))
+        return min(chosen, begun + self._cuts.most, max(heavy, begun + 1, 0))
 
 
 def file_path(partition: str, first: Key) -> str:
@@ -65,82 +94,39 @@ def partition_of(path: str) -> str | None:
     return parts[1] if len(parts) == 3 and parts[0] == "rows" and path.endswith(".parquet") else None
 
 
-def row_digest(schema: CollectionSchema, row: Mapping[str, Any]) -> bytes:
-    """SHA-256 of a row's values, field by field: numbers by their bits, vectors by their bytes."""
-    digest = hashlib.sha256()
-    for field in schema.fields:
-        for piece in _pieces(field, row.get(field.name)):
-            digest.update(piece)
-    if schema.dynamic:
-        digest.update(json_text(dynamic_part(schema, row)).encode())
-    return digest.digest()
+def partitions(schema: CollectionSchema) -> tuple[str | None, ...]:
+    """Partitions to read one by one; None, the whole, where there is but the default one."""
+    return ("_default", *schema.partitions) if schema.partitions else (None,)
 
 
-def dynamic_part(schema: CollectionSchema, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a row that the schema does not name."""
-    named = {field.name for field in schema.fields}
-    return {name: value for name, value in row.items() if name not in named}
+def places(firsts: Sequence[Key], keys: Any) -> list[int]:
+    """Where, in a sorted column of keys, the range of each first key begins."""
+    if pa.types.is_integer(keys.type):
+        found = np.searchsorted(keys.to_numpy(zero_copy_only=False), np.asarray(firsts, np.int64))
+        return [int(place) for place in found]
+    texts = keys.to_pylist()
+    return [bisect_left(texts, first) for first in firsts]
 
 
-def json_text(value: Any) -> str:
-    """JSON with sorted keys: equal values are equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+class Sample:
+    """The rows whose keys have the smallest hashes: the same ones each time, whatever the order."""
 
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._found: list[tuple[int, str, Key, str]] = []
 
-def _pieces(field: FieldSchema, value: Any) -> Iterator[bytes]:
-    if value is None:
-        yield b"\0"
-        return
-    content = _content(field.type, field.element, value)
-    yield b"\1" + struct.pack("<Q", len(content))
-    yield content
-
-
-_PACKED = {"float": "<f", "double": "<d"}
-
-
-def _content(type: str, element: str | None, value: Any) -> bytes:
-    if type == "float_vector":
-        return np.asarray(value, dtype="<f4").tobytes()
-    if type == "sparse_float_vector":
-        return b"".join(struct.pack("<Qf", int(i), float(w)) for i, w in sorted(value.items()))
-    if type == "varchar":
-        return str(value).encode("utf-8", "surrogatepass")
-    if type in _PACKED:
-        return struct.pack(_PACKED[type], float(value))
-    if type == "json":
-        return json_text(value).encode()
-    if type == "array":
-        items = [_content(element or "varchar", None, item) for item in value]
-        return b"".join(struct.pack("<Q", len(item)) + item for item in items)
-    return bytes(value) if type.endswith("_vector") else str(int(value)).encode()
-
-
-class Tally:
-    """Rows counted, with a digest that does not hang on their order, and a sample that does not either."""
-
-    def __init__(self, sample: int = 0) -> None:
-        self._sum = 0
-        self._keep = sample
-        self._sample: list[tuple[int, str, Key, str]] = []
-        self.rows = 0
-
-    def add(self, key: Key, digest: bytes) -> None:
-        """Count a row. The sample keeps those whose keys have the smallest hashes: the same ones each time."""
-        self.rows += 1
-        self._sum = (self._sum + int.from_bytes(digest)) % (1 << 256)
-        entry = (-key_hash(key), str(key), key, digest.hex()[:32])
-        if len(self._sample) < self._keep:
-            heapq.heappush(self._sample, entry)
-        elif self._keep and entry[:2] > self._sample[0][:2]:
-            heapq.heapreplace(self._sample, entry)
+    def add(self, keys: Any, hashes: Any, digests: Any) -> None:
+        """Offer rows: their keys, the hashes of these, and the rows' digests."""
+        if not self._size:
+            return
+        full = len(self._found) >= self._size
+        offered = hashes <= np.uint64(self._found[-1][0]) if full else np.ones(len(hashes), np.bool_)
+        for place in np.flatnonzero(offered).tolist():
+            key = keys[place].as_py()
+            self._found.append((int(hashes[place]), str(key), key, digests[place].tobytes().hex()[:32]))
+        self._found = sorted(self._found)[: self._size]
 
     @property
-    def digest(self) -> str:
-        """Of all rows, whatever their order: the sum of their digests, and how many there are."""
-        return hashlib.sha256(f"{self.rows}:{self._sum:064x}".encode()).hexdigest()
-
-    @property
-    def sample(self) -> list[tuple[Key, str]]:
+    def rows(self) -> list[tuple[Key, str]]:
         """(key, the first half of the row's digest), in order of the keys' hashes."""
-        return [(key, digest) for _, _, key, digest in sorted(self._sample, reverse=True)]
+        return [(key, digest) for _, _, key, digest in self._found]

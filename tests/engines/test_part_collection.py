@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -390,3 +391,27 @@ def test_a_server_killed_before_any_step_leaves_the_old_state_or_the_new(
     assert store.count("docs") == 300
     assert target.leftovers() == ()
     assert [row["id"] for row in all_rows(store, "docs__1")] == sorted(row["id"] for row in rows[250:])
+
+
+OLD = Path(__file__).parent / "old_collection"
+"""What the first version wrote of `EVERYTHING`, with digests of its own (`policy/rowdigests_v1.py`)."""
+
+
+def test_what_the_first_version_wrote_is_restored_and_checked(
+    vector_store: MilvusStore, name: str, tmp_path: Path
+) -> None:
+    raw = json.loads((OLD / "part.json").read_text())
+    part = Part("collection", name, tuple(FileEntry(**file) for file in raw["files"]), raw["facts"])
+
+    def fetch(entry: FileEntry, to: Path) -> None:
+        shutil.copy(OLD / entry.path, to)
+
+    target = CollectionTarget(name, vector_store, tmp_path / "scratch")
+    place = target.stage(part, None, fetch, silent)
+    rows = [everything(key, number) for number, key in enumerate(KEYS)]
+    assert all_rows(vector_store, place) == sorted(rows, key=lambda row: row["id"])
+    for full in (True, False):
+        assert failed(target.check(part, place, full=full)) == []
+    vector_store.upsert(place, [{**rows[5], "flag": not rows[5]["flag"]}])
+    for full in (True, False):
+        assert [finding.ok for finding in failed(target.check(part, place, full=full))] == [False]

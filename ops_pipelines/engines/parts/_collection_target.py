@@ -19,12 +19,13 @@ from typing import Any
 import structlog
 
 from ops_pipelines.engines.parts._collection_check import check_place
-from ops_pipelines.engines.parts._row_files import read_rows
+from ops_pipelines.engines.parts._row_files import read_batches
 from ops_pipelines.engines.ports import Fetch, Progress, VectorStore
 from ops_pipelines.errors import PartFailed, Refused, SnapshotDamaged
 from ops_pipelines.policy.collection_schema import SCHEMA_FILE, SchemaFile, decode_schema
 from ops_pipelines.policy.manifest import FileEntry, Part
 from ops_pipelines.policy.plan import Finding, Step
+from ops_pipelines.policy.rowcolumns import to_rows
 from ops_pipelines.policy.rowfiles import partition_of
 from ops_pipelines.policy.schema_drift import check_name
 
@@ -81,7 +82,8 @@ class CollectionTarget:
             file = self.scratch / f"{place}.parquet"
             try:
                 fetch(entry, file)
-                for rows in read_rows(file, kept.schema, batch=self.batch):
+                for batch in read_batches(file, kept.schema, batch=self.batch):
+                    rows = to_rows(kept.schema, batch)
                     self.store.insert(place, rows, partition=None if partition == "_default" else partition)
                     done += len(rows)
                     progress(f"restore {self.name}", done, total, "rows")

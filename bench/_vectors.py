@@ -1,0 +1,130 @@
+"""One way of reading all rows of a collection, in a process of its own; the figures as JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pymilvus import DataType, MilvusClient
+
+from ops_pipelines.adapters import _milvus_columns as columns
+from ops_pipelines.adapters.milvus import MilvusStore
+from ops_pipelines.engines.parts.collection import CollectionSource
+from ops_pipelines.engines.ports import silent
+
+NAME = "docs"
+_DIMENSION = 384
+_BATCH = 2000
+_PAGE = 2604
+"""Rows of a page, as `MilvusStore.batches` asks for them."""
+_EXPORTED = 100_000
+"""Rows after which the export to JSON ends: its speed hangs on no number of rows."""
+
+
+def fill(address: str, count: int, *, start: int = 0, step: int = 100) -> None:
+    """Insert rows whose keys begin at `start`, so far apart; the first call makes the collection."""
+    client = MilvusClient(address)
+    if not client.has_collection(NAME):
+        schema = MilvusClient.create_schema(auto_id=False)
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("text", DataType.VARCHAR, max_length=1000)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=_DIMENSION)
+        index = client.prepare_index_params()
+        index.add_index("vector", index_type="FLAT", metric_type="L2")
+        client.create_collection(NAME, schema=schema, index_params=index)
+    random = np.random.default_rng(start)
+    for done in range(0, count, 5000):
+        size = min(5000, count - done)
+        vectors = random.standard_normal((size, _DIMENSION)).astype(np.float32)
+        client.insert(
+            NAME,
+            [
+                {"id": key, "text": f"the text of row number {key}", "vector": vector}
+                for key, vector in zip(
+                    range(start + done * step, start + (done + size) * step, step), vectors, strict=True
+                )
+            ],
+        )
+    client.flush(NAME)
+    client.load_collection(NAME)
+    client.query(NAME, output_fields=["count(*)"], consistency_level="Strong")
+    client.close()
+
+
+def raw(address: str) -> dict[str, int]:
+    """The answers thrown away unread, but for the last key, without which the next page cannot be asked for."""
+    store = MilvusStore.connect(address)
+    _, schema, _ = store._described(NAME)
+    rows, above = 0, ""
+    while True:
+        found = columns.page(store._answer(NAME, above, _PAGE, None), schema, NAME)
+        if found is None:
+            return {"rows": rows}
+        rows += len(found)
+        above = f"id > {found.column('id')[len(found) - 1].as_py()}"
+
+
+def iterator(address: str) -> dict[str, int]:
+    """pymilvus' own iterator, its rows thrown away."""
+    found, rows = MilvusClient(address).query_iterator(NAME, batch_size=_BATCH, output_fields=["*"]), 0
+    while page := found.next():
+        rows += len(page)
+        if rows >= _EXPORTED:
+            break
+    return {"rows": rows}
+
+
+def export(address: str) -> dict[str, int]:
+    """As guides do it: an iterator, and each row as a line of JSON."""
+    found, rows = MilvusClient(address).query_iterator(NAME, batch_size=_BATCH, output_fields=["*"]), 0
+    with tempfile.TemporaryFile("w+") as file:
+        while page := found.next():
+            for row in page:
+                file.write(json.dumps({key: _plain(row[key]) for key in ("id", "text", "vector")}) + "\n")
+            rows += len(page)
+            if rows >= _EXPORTED:
+                break
+        return {"rows": rows, "bytes": file.tell()}
+
+
+def _plain(value: Any) -> Any:
+    return [float(number) for number in value] if isinstance(value, list) else value
+
+
+def backup(address: str, kept: Path) -> dict[str, int]:
+    """Ours: rows to files, hashed. `kept` remembers the digests that a store would hold by now."""
+    store = MilvusStore.connect(address)
+    known = set(kept.read_text().split()) if kept.exists() else set()
+    with tempfile.TemporaryDirectory(prefix="bench-rows-") as folder:
+        taken = CollectionSource(NAME, store).capture(Path(folder), silent)
+    sent = sum(one.entry.size for one in taken.files if one.entry.sha256 not in known)
+    kept.write_text("\n".join(known | {one.entry.sha256 for one in taken.files}))
+    return {"rows": int(taken.facts["rows"]), "sent": sent}
+
+
+def main(address: str, mode: str, kept: str) -> dict[str, float]:
+    """Rows, rows a second, processor seconds of a row, peak memory in MB, and what the mode tells."""
+    MilvusStore.connect(address).count(NAME)
+    begun, spent = time.perf_counter(), time.process_time()
+    figures = (
+        backup(address, Path(kept))
+        if mode == "backup"
+        else {"raw": raw, "iterator": iterator, "json": export}[mode](address)
+    )
+    wall, cpu = time.perf_counter() - begun, time.process_time() - spent
+    return {
+        **figures,
+        "speed": figures["rows"] / wall,
+        "cpu": cpu / figures["rows"],
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*sys.argv[1:])))
