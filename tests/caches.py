@@ -142,11 +142,15 @@ def content_of(capture: Capture) -> dict[str, bytes]:
     return bucket
 
 
-def fetch_from(bucket: Mapping[str, bytes], fetched: list[str] | None = None) -> Fetch:
-    """A Fetch of that bucket; paths that were really fetched are noted in `fetched`."""
+def fetch_from(
+    bucket: Mapping[str, bytes], fetched: list[str] | None = None, *, replaces: bool = False
+) -> Fetch:
+    """A Fetch of that bucket; paths that were really fetched are noted in `fetched`.
+
+    Without `replaces`, what is there must not be fetched."""
 
     def fetch(entry: FileEntry, path: Path) -> None:
-        assert not path.exists()
+        assert replaces or not path.exists()
         temporary = path.with_name(f".fetching-{path.name[:20]}")
         temporary.write_bytes(bucket[entry.sha256])
         temporary.chmod(entry.mode)

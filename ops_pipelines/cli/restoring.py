@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from ops_pipelines.cli._shared import bucket_options, say_bad, show_dry
+from ops_pipelines.cli.models import restore_model
 from ops_pipelines.cli.output import Context, errors_in, json_option, show_json, show_rows
 from ops_pipelines.cli.progress import progress
 from ops_pipelines.errors import UsageError
-from ops_pipelines.wiring import bucket, snapshots
+from ops_pipelines.wiring import bucket, models, snapshots
 
 
 @click.command()
@@ -18,6 +19,13 @@ from ops_pipelines.wiring import bucket, snapshots
 @click.argument("snapshot")
 @click.option("--part", "parts", multiple=True, help="Restore this part only (kind/name); may be repeated.")
 @click.option("--into", help="Restore beside the live stack under this name, and switch nothing.")
+@click.option("--model", help="Put this one model back into its cache; everything else stays as it is.")
+@click.option("--into-cache", help="With --model: another model cache of the stack, of the same layout.")
+@click.option(
+    "--into-path",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --model: a folder that holds a store of the same layout, or nothing yet.",
+)
 @click.option("--apply", is_flag=True, help="Do it. Without it, the plan is shown and nothing changes.")
 @bucket_options
 @json_option
@@ -28,6 +36,9 @@ def restore(
     snapshot: str,
     parts: tuple[str, ...],
     into: str | None,
+    model: str | None,
+    into_cache: str | None,
+    into_path: Path | None,
     apply: bool,
     bucket_url: str | None,
     endpoint: str | None,
@@ -39,6 +50,20 @@ def restore(
     With --bucket, the parts are written as files below the folder that --into names.
     """
     wanted = list(parts) or None
+    if model is not None:
+        if into is not None:
+            raise UsageError("--into is for whole parts", remedy="with --model: --into-cache or --into-path")
+        if bucket_url:
+            opened = bucket.open_bucket(bucket_url, endpoint, region, context.settings)
+            held, site_of = bucket.held(opened, stack, snapshot), None
+        else:
+            held, site_of = models.held(context.site(stack), snapshot), context
+        return restore_model(
+            held, site_of, stack, model, parts, into_cache=into_cache, into_path=into_path, apply=apply,
+            as_json=as_json,
+        )  # fmt: skip
+    if into_cache or into_path:
+        raise UsageError("--into-cache and --into-path go with --model", remedy="name a model: --model NAME")
     if bucket_url:
         opened = bucket.open_bucket(bucket_url, endpoint, region, context.settings)
         return _restore_files(opened, stack, snapshot, wanted, into, apply=apply, as_json=as_json)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ops_pipelines.policy.cache_parts import (
     INDEX_SUFFIX,
+    OURS,
     WEIGHTS,
     Assembled,
     Promises,
@@ -27,6 +28,8 @@ _HUB_NOTES = re.compile(r"(.*/)?\.cache/huggingface/.*")
 
 def role(path: str) -> Literal["content", "partial", "transient"]:
     """By the ending of the name, as download programs choose it."""
+    if OURS.fullmatch(path):
+        return "transient"
     if _PARTIAL.fullmatch(path):
         return "partial"
     return "transient" if _HUB_NOTES.fullmatch(path) or path.endswith(".lock") else "content"

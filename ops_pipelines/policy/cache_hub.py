@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from ops_pipelines.policy.cache_parts import (
     INDEX_SUFFIX,
+    OURS,
     WEIGHTS,
     Assembled,
     Promises,
@@ -33,6 +34,8 @@ from ops_pipelines.policy.models import CacheModel, Seen
 
 GIT_SIZE = 32 * 1024 * 1024
 """The hub keeps no larger file in git (its limit is 10 MiB): beyond, a git blob id is not worth computing."""
+SHARED_MARKER = "blobs/.huggingface-shared-blobs"
+"""Without it the library does not take the shared store for its own (utils/_shared_blobs.py)."""
 _REPO = re.compile(r"(models|datasets|spaces|kernels)--(.+)")
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -50,7 +53,7 @@ def role(path: str) -> Literal["content", "partial", "transient"]:
     """`.incomplete` is a download; locks and half-renamed notes are nobody else's business."""
     if path.endswith(".incomplete"):
         return "partial"
-    return "transient" if _TEMPORARY.fullmatch(path) else "content"
+    return "transient" if _TEMPORARY.fullmatch(path) or OURS.fullmatch(path) else "content"
 
 
 def notes(links: Mapping[str, str | None]) -> frozenset[str]:

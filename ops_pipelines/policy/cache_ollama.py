@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from ops_pipelines.policy.cache_names import shown_name
-from ops_pipelines.policy.cache_parts import Assembled, Promises, chain, ends_at_file, parse
+from ops_pipelines.policy.cache_parts import OURS, Assembled, Promises, chain, ends_at_file, parse
 from ops_pipelines.policy.models import CacheModel, Seen
 from ops_pipelines.policy.plan import Finding
 
@@ -20,8 +20,10 @@ _BLOB = re.compile(r"blobs/sha256[-:]([0-9a-f]{64})")
 _DIGEST = re.compile(r"sha256[-:]([0-9a-f]{64})")
 
 
-def role(path: str) -> Literal["content", "partial"]:
+def role(path: str) -> Literal["content", "partial", "transient"]:
     """Anything in `blobs/` that is not named by a whole digest is a download or a conversion under way."""
+    if OURS.fullmatch(path):
+        return "transient"
     return "partial" if path.startswith("blobs/") and not _BLOB.fullmatch(path) else "content"
 
 

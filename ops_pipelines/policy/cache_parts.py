@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from ops_pipelines.policy.plan import Finding
 
 INDEX_SUFFIX = ".index.json"
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".onnx", ".h5", ".msgpack", ".model.data")
+OURS = re.compile(r"(.*/)?\.(staging|fetching|restoring)-[0-9a-f]{16}(/.*)?")
+"""What a restore writes under until a file, or a folder, is whole: of no meaning to anybody else."""
 _LINKS = 40
 """Links that are followed before a chain counts as a loop (Linux' own limit)."""
 

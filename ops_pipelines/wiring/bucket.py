@@ -32,6 +32,7 @@ from ops_pipelines.policy.plan import Finding, Plan, Step
 from ops_pipelines.settings import Settings
 from ops_pipelines.wiring._bucket_parts import chosen_parts, destination, free_bytes, write_part
 from ops_pipelines.wiring.connect import bucket_credentials
+from ops_pipelines.wiring.models import Held
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,11 @@ def restore(
     _require_blobs(opened, replace(manifest, parts=tuple(chosen)))
     fetch = fetcher(opened.store, opened.layout, manifest.snapshot)
     return [write_part(part, manifest.snapshot, into, fetch, progress) for part in chosen]
+
+
+def held(opened: OpenBucket, stack: str, snapshot: str) -> Held:
+    """A snapshot whose single models are asked for. Raises SnapshotUnknown, SnapshotDamaged, FormatTooNew."""
+    return Held.of(_manifest(opened, stack, snapshot), opened.store, opened.layout)
 
 
 def _manifest(opened: OpenBucket, stack: str, snapshot: str) -> Manifest:

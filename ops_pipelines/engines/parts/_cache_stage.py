@@ -6,11 +6,12 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ops_pipelines.engines._blobs import disk_error
 from ops_pipelines.engines.ports import Fetch, Progress
 from ops_pipelines.errors import PartFailed
 from ops_pipelines.policy.cache_layouts import RULES
@@ -41,6 +42,12 @@ class Donors:
                 (donors.linkable if file.immutable else donors.copyable).setdefault(file.sha256, path)
         return donors
 
+    def add_copies(self, folder: Path, entries: Iterable[FileEntry]) -> None:
+        """Let files that were brought to another folder be copied from there."""
+        for entry in entries:
+            if entry.link is None and entry.size >= _WORTH_COPYING:
+                self.copyable.setdefault(entry.sha256, folder / safe_path(entry.path))
+
     def has(self, digest: str) -> bool:
         """Whether the content need not be fetched."""
         return digest in self.linkable or digest in self.copyable
@@ -57,11 +64,12 @@ class Stager:
     owner: tuple[int, int] | None
     """(uid, gid) that files are given, where this process may."""
 
-    def fill(self, layout: str, entries: Sequence[FileEntry]) -> None:
+    def fill(self, layout: str, entries: Sequence[FileEntry], *, spare: str = "") -> None:
         """Bring all entries into the folder, content before what makes a model of it, and drop what else is
-        there. What an earlier call brought stays. Raises PartFailed where the disk is too small."""
+        there, but for the path `spare`. What an earlier call brought stays. Raises PartFailed where the disk is
+        too small."""
         ordered = in_order(layout, entries)
-        self._require_space([entry for entry in ordered if not self._is_there(entry)])
+        self.require_space([entry for entry in ordered if not self._is_there(entry)])
         total = sum(entry.size for entry in ordered)
         done = 0
         for entry in ordered:
@@ -69,12 +77,12 @@ class Stager:
             target = self.folder / safe_path(entry.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if not self._is_there(entry):
-                self._bring(entry, target)
-            self._own(target, entry)
+                self.bring(entry, target)
+            self.own(target, entry)
             if entry.link is None and entry.size >= _WORTH_COPYING:
                 self.donors.copyable.setdefault(entry.sha256, target)
             done += entry.size
-        self._drop_others({entry.path for entry in ordered})
+        self._drop_others({spare, *(entry.path for entry in ordered)})
         self.progress(f"stage {self.folder.name}", done, total, "bytes")
 
     def _is_there(self, entry: FileEntry) -> bool:
@@ -88,7 +96,8 @@ class Stager:
             return stat.S_ISLNK(found.st_mode) and os.readlink(target) == entry.link
         return stat.S_ISREG(found.st_mode) and found.st_size == entry.size
 
-    def _bring(self, entry: FileEntry, target: Path) -> None:
+    def bring(self, entry: FileEntry, target: Path) -> None:
+        """Put one file or link in its place, in one step: linked or copied from a donor, else fetched."""
         temporary = target.with_name(f".staging-{hashlib.sha256(target.name.encode()).hexdigest()[:16]}")
         temporary.unlink(missing_ok=True)
         if entry.link is not None:
@@ -131,7 +140,8 @@ class Stager:
         temporary.chmod(entry.mode & 0o777)
         return True
 
-    def _own(self, target: Path, entry: FileEntry) -> None:
+    def own(self, target: Path, entry: FileEntry) -> None:
+        """Give what was brought, and the folders that it lies in, its mode and owner."""
         found = target.lstat()
         if entry.link is None and stat.S_IMODE(found.st_mode) != entry.mode & 0o777:
             target.chmod(entry.mode & 0o777)
@@ -142,7 +152,8 @@ class Stager:
                     break
                 os.chown(parent, *self.owner)
 
-    def _require_space(self, entries: Sequence[FileEntry]) -> None:
+    def require_space(self, entries: Sequence[FileEntry]) -> None:
+        """Raise PartFailed where the disk is too small for what is not here yet."""
         linked = self.donors.linkable
         needed = sum(entry.size for entry in entries if entry.link is None and entry.sha256 not in linked)
         free = shutil.disk_usage(self.folder).free
@@ -158,6 +169,15 @@ class Stager:
                 path = Path(folder) / name
                 if path.relative_to(self.folder).as_posix() not in paths:
                     path.unlink()
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Errors of the system while something is written at `path`, in words. Raises PartFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path, 0) from error
 
 
 def in_order(layout: str, entries: Sequence[FileEntry]) -> list[FileEntry]:

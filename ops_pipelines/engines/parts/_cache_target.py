@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ops_pipelines.engines._blobs import disk_error
-from ops_pipelines.engines.parts._cache_stage import Donors, Stager, compare, owner_of
+from ops_pipelines.engines.parts._cache_stage import Donors, Stager, compare, disk_errors, owner_of
 from ops_pipelines.engines.parts._folders import Staging, sync_all
 from ops_pipelines.engines.ports import Fetch, Progress, TakeInventory, silent
 from ops_pipelines.errors import PartFailed
@@ -62,7 +59,7 @@ class ModelCacheTarget:
         stagings = self._stagings(into or _word(part))
         brought: dict[str, Path] = {}
         for number, staging in enumerate(stagings):
-            with _disk_errors(staging):
+            with disk_errors(staging.path):
                 donors = self._donors(number, into, progress)
                 donors.copyable = {**brought, **donors.copyable}
                 self._stage_one(part, staging, donors, fetch, progress)
@@ -117,7 +114,7 @@ class ModelCacheTarget:
                     remedy="restore again without naming a place; a named path is a copy and is not switched",
                 )
             sync_all(staging.content)
-        with _disk_errors(stagings[0]):
+        with disk_errors(stagings[0].path):
             for staging in stagings:
                 staging.begin_switch()
             old = [staging.finish_switch() for staging in stagings]
@@ -178,14 +175,6 @@ class ModelCacheTarget:
         if root is None or not root.is_dir():
             return Donors()
         return Donors.of(self.inventory(number, progress))
-
-
-@contextmanager
-def _disk_errors(staging: Staging) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(error, staging.path, 0) from error
 
 
 def _is_whole(staging: Staging, part: Part) -> bool:
