@@ -78,7 +78,7 @@ class _Checked:
         self._digest = hashlib.sha256()
         self._done, self._total, self._progress = before, total, progress
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         """As a file does."""
         piece = self._content.read(size)
         if size and not piece:
@@ -112,7 +112,7 @@ class ModelArchive:
                 size = os.fstat(raw.fileno()).st_size
                 with tarfile.open(fileobj=raw, mode="r:") as tar:
                     self.described = self._description(tar)
-                    for member in tar:
+                    while (member := tar.next()) is not None:
                         end = member.offset_data + member.size
                         digest = member.name.removeprefix(CONTENT)
                         if not member.isreg() or member.name != f"{CONTENT}{digest}" or end > size:
