@@ -66,8 +66,9 @@ def test_every_verb_and_option_exists() -> None:
     unknown = []
     for page, verb, rest in named:
         command: click.Command | None = cli
-        for word in verb.split():
-            command = command.commands.get(word) if isinstance(command, click.Group) else None
+        steps = f"{verb} {rest}".split()
+        while isinstance(command, click.Group) and steps:
+            command = command.commands.get(steps.pop(0))
         if command is None:
             unknown.append((page, verb))
             continue

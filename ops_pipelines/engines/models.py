@@ -51,7 +51,6 @@ def models_of(part: Part, fetch: Fetch) -> tuple[CacheModel, ...]:
 def pick(part: Part, word: str, fetch: Fetch, *, snapshot: str) -> Picked:
     """The model of a snapshot that a word names. Raises UsageError which lists those that are there."""
     layout = cache_pick.layout_of(part)
-    cache_pick.check_tree(part.files, where=f"{part.key} of snapshot {snapshot}")
     model = cache_pick.choose(
         models_of(part, fetch), word, layout, where=f"{part.key} of snapshot {snapshot}"
     )

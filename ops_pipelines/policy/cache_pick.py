@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 from ops_pipelines.errors import SnapshotDamaged, UsageError
 from ops_pipelines.policy.cache_directory import WHOLE
@@ -100,20 +99,6 @@ def entries_here(inventory: Inventory) -> tuple[FileEntry, ...]:
     return tuple(
         FileEntry(file.path, file.size, file.sha256, file.mode & 0o777, file.link) for file in inventory.files
     )
-
-
-def check_tree(entries: Sequence[FileEntry], *, where: str) -> None:
-    """Raise SnapshotDamaged where entries cannot all lie in one folder: a path twice, or one below a file or link.
-
-    Whoever wrote them may be somebody else: below a link a file would be written wherever that leads."""
-    paths = {str(PurePosixPath(entry.path)) for entry in entries}
-    problem = "a path is in it twice" if len(paths) != len(entries) else ""
-    for path in paths:
-        above = next((str(up) for up in PurePosixPath(path).parents if str(up) in paths), None)
-        if above is not None:
-            problem = f"{path} lies below {above}, which is no folder"
-    if problem:
-        raise SnapshotDamaged(f"{where} is damaged: {problem}", remedy="use another one; nothing was changed")
 
 
 def folder_of(model: CacheModel) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 
 from ops_pipelines.errors import FormatTooNew, SnapshotDamaged
 from ops_pipelines.policy.cache_layouts import RULES
-from ops_pipelines.policy.cache_pick import assembled, check_tree, notes_of
-from ops_pipelines.policy.manifest import FileEntry, entry_from
+from ops_pipelines.policy.cache_pick import assembled, notes_of
+from ops_pipelines.policy.manifest import FileEntry, Part
+from ops_pipelines.policy.manifest_check import check_part
 from ops_pipelines.policy.models import CacheModel
 
 FORMAT = 1
@@ -61,13 +62,13 @@ def decode(content: bytes, *, where: str) -> ModelFile:
                 f"{where} has format {version}; this version reads up to {FORMAT}",
                 remedy="upgrade ops-pipelines to the version that wrote it, or a later one",
             )
-        files = tuple(entry_from(entry) for entry in raw.pop("files"))
+        files = tuple(FileEntry(**entry) for entry in raw.pop("files"))
         described = ModelFile(files=files, **raw)
         if described.layout not in RULES or not isinstance(described.name, str) or not described.name:
             raise ValueError(f"unknown layout {described.layout!r} or no name")
+        check_part(Part("model_cache", "model", files))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(where, f"its description cannot be read ({error})") from error
-    check_tree(files, where=where)
     return described
 
 

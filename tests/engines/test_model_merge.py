@@ -219,14 +219,6 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
         engine.merges(one, inventories("directory", [tmp_path / "b"]), 1, silent)
 
 
-def test_a_part_whose_files_lie_below_a_link_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path, "ollama", WEIGHTS)
-    part, bucket = captured("ollama", tmp_path)
-    evil = (*part.files, FileEntry("up", 0, "", link="blobs"), FileEntry("up/x", 1, "a" * 64))
-    with pytest.raises(SnapshotDamaged, match="lies below up"):
-        picked(Part(part.kind, part.name, evil, part.facts), bucket, "llama3:8b")
-
-
 def test_an_unknown_layout_of_a_snapshot_is_refused() -> None:
     with pytest.raises(SnapshotDamaged, match="layout 'new'"):
         engine.models_of(Part("model_cache", "m", (), {"layout": "new"}), fetch_from({}))
