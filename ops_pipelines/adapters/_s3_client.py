@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import boto3
@@ -15,7 +17,40 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _CONNECTIONS = 32
-_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Encryption:
+    """How the store is asked to encrypt what it keeps: `s3` by its own key, `kms` by one of its key service,
+    `customer` by a key that comes with each request and that it forgets."""
+
+    kind: Literal["s3", "kms", "customer"] | None = None
+    kms_key: str | None = None
+    """Name or ARN of the key, for `kms`; none is the bucket's default one."""
+    customer_key: bytes | None = field(default=None, repr=False)
+    """32 bytes, for `customer`."""
+
+    @property
+    def writing(self) -> dict[str, Any]:
+        """Arguments of requests that begin an object."""
+        if self.kind == "s3":
+            return {"ServerSideEncryption": "AES256"}
+        if self.kind == "kms":
+            named = {"SSEKMSKeyId": self.kms_key} if self.kms_key else {}
+            return {"ServerSideEncryption": "aws:kms", **named}
+        return self.reading
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Arguments of requests that read an object, or go on with writing one."""
+        if self.kind != "customer" or self.customer_key is None:
+            return {}
+        digest = hashlib.md5(self.customer_key, usedforsecurity=False).digest()
+        return {
+            "SSECustomerAlgorithm": "AES256",
+            "SSECustomerKey": self.customer_key,
+            "SSECustomerKeyMD5": base64.b64encode(digest).decode(),
+        }
 
 
 @dataclass(frozen=True)
@@ -32,26 +67,37 @@ class Connection:
     connect_timeout: float
     """Seconds, for each attempt."""
     read_timeout: float
+    attempts: int = 5
+    """How often a request is tried, with growing, random pauses between."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine: a proxy of the environment never stands in between."""
+        return self.endpoint is not None and urlsplit(self.endpoint).hostname in _LOOPBACK
 
 
-def client(connection: Connection) -> S3Client:
+def client(connection: Connection, *, signs_content: bool = True) -> S3Client:
     """A client, which threads may share. Without keys it takes the machine's own, as they are at this moment.
 
-    Raises botocore's errors, or ValueError where the endpoint is no URL."""
-    return _make(connection) if connection.access_key is None else _cached(connection)
+    With `signs_content` False, requests are signed without their bodies, which are then not hashed here: for
+    writes whose SHA-256 stands in a header, which is signed. Raises botocore's errors, or ValueError where the
+    endpoint is no URL."""
+    make = _make if connection.access_key is None else _cached
+    return make(connection, signs_content)
 
 
-def _make(connection: Connection) -> S3Client:
-    local = connection.endpoint is not None and urlsplit(connection.endpoint).hostname in _LOOPBACK
+def _make(connection: Connection, signs_content: bool) -> S3Client:
     config = Config(
         region_name=connection.region,
         connect_timeout=connection.connect_timeout,
         read_timeout=connection.read_timeout,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        s3={"addressing_style": "path" if connection.path_style else "auto"},
+        retries={"mode": "standard", "total_max_attempts": connection.attempts},
+        s3={
+            "addressing_style": "path" if connection.path_style else "auto",
+            **({} if signs_content else {"payload_signing_enabled": False}),
+        },
         max_pool_connections=_CONNECTIONS,
-        # A proxy of the environment never stands between this machine and itself.
-        proxies={} if local else None,
+        proxies={} if connection.local else None,
     )
     session = boto3.Session(
         aws_access_key_id=connection.access_key,

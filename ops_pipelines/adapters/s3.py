@@ -1,4 +1,4 @@
-"""One bucket of an S3 store, by boto3. Every write carries its SHA-256, so that the store checks it."""
+"""One bucket of an S3 store, by boto3 and obstore. Every write carries its SHA-256, so that the store checks it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops_pipelines.adapters._s3_client import Connection, client
+from ops_pipelines.adapters._s3_client import Connection, Encryption, client
 from ops_pipelines.adapters._s3_errors import Place, attempts_of, code_of, explained, translate
+from ops_pipelines.adapters._s3_fast import Fast
 from ops_pipelines.adapters._s3_probe import probe_bucket
-from ops_pipelines.adapters._s3_read import full_digest, pieces
-from ops_pipelines.adapters._s3_upload import PART, Uploader, checksum
+from ops_pipelines.adapters._s3_rate import Rate
+from ops_pipelines.adapters._s3_read import Reader, full_digest
+from ops_pipelines.adapters._s3_upload import PART, THREADS, WHOLE, Uploader, checksum
 from ops_pipelines.errors import PreconditionFailed, Refused, StoreError
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.store import ObjectInfo
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
+    pass
 
 _DELETES = 1000
 
@@ -28,11 +30,32 @@ _DELETES = 1000
 class S3Store:
     """One bucket. It may be used by many threads at once. Make one with `connect`."""
 
-    def __init__(self, client: S3Client, bucket: str, endpoint: str, *, part: int = PART) -> None:
-        self._client = client
+    def __init__(
+        self,
+        connection: Connection,
+        bucket: str,
+        *,
+        encryption: Encryption | None = None,
+        parallel: int = THREADS,
+        bandwidth: int | None = None,
+        whole: int = WHOLE,
+        part: int = PART,
+    ) -> None:
+        """`parallel` is for parts and ranges of one object, `bandwidth` in bytes a second for all that is sent, and
+        again for all that is read. Raises botocore's errors, and ValueError where the endpoint is no URL."""
+        self._client = client(connection)
         self._bucket = bucket
-        self._place = Place(bucket, endpoint)
-        self._uploader = Uploader(client, self._place, part=part)
+        self._place = Place(bucket, connection.endpoint or "Amazon S3")
+        self._encryption = encryption or Encryption()
+        fast = Fast(connection, bucket, self._encryption)
+        self._uploader = Uploader(
+            self._client, lambda: client(connection, signs_content=False), fast, self._place,
+            whole=whole, part=part, threads=parallel, rate=Rate(bandwidth), encryption=self._encryption,
+        )  # fmt: skip
+        self._reader = Reader(
+            self._client, fast, self._place,
+            ranges=parallel, rate=Rate(bandwidth), encryption=self._encryption,
+        )  # fmt: skip
         self._bucket_seen = False
 
     @classmethod
@@ -49,11 +72,18 @@ class S3Store:
         ca_bundle: Path | None = None,
         connect_timeout: float = 5.0,
         read_timeout: float = 60.0,
+        attempts: int = 5,
+        encryption: Encryption | None = None,
+        parallel: int = THREADS,
+        bandwidth: int | None = None,
+        whole: int = WHOLE,
+        part: int = PART,
     ) -> S3Store:
         """A store on `bucket`; nothing is sent yet. Without keys, the machine's own AWS credentials are used.
 
-        Times are in seconds, for each attempt; a failed attempt is repeated twice. Raises StoreError where
-        the endpoint is no URL, Refused where one of two keys is missing.
+        Times are in seconds, for each of the `attempts` at a request; `bandwidth` is in bytes a second, one way.
+        Files over `whole` bytes go in parts of `part`. Raises StoreError where the endpoint is no URL or the
+        `ca_bundle` is not there, Refused where one of two keys is missing.
         """
         place = Place(bucket, endpoint or "Amazon S3")
         if (access_key is None) != (secret_key is None):  # boto3 would quietly use the machine's own
@@ -71,16 +101,24 @@ class S3Store:
             ca_bundle=None if ca_bundle is None else str(ca_bundle),
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
+            attempts=attempts,
         )
+        if ca_bundle is not None and not ca_bundle.is_file():
+            raise StoreError(
+                f"there is no file {ca_bundle} with the authority of {place}",
+                remedy="correct `ca_bundle:` of the stack's backup",
+            )
         try:
             with explained(place, "connect to the store for work"):
-                made = client(connection)
+                return cls(
+                    connection, bucket, encryption=encryption, parallel=parallel, bandwidth=bandwidth,
+                    whole=whole, part=part,
+                )  # fmt: skip
         except ValueError as error:
             raise StoreError(
                 f"no store can be reached at {place.endpoint!r}: {error}",
                 remedy="write `endpoint:` as a URL with its port, such as http://127.0.0.1:8333",
             ) from error
-        return cls(made, bucket, place.endpoint)
 
     @property
     def name(self) -> str:
@@ -97,8 +135,9 @@ class S3Store:
         with explained(self._place, "write", key):
             try:
                 answer = self._client.put_object(
-                    Bucket=self._bucket, Key=key, Body=body, ChecksumSHA256=checksum(body), **condition
-                )
+                    Bucket=self._bucket, Key=key, Body=body, ChecksumSHA256=checksum(body), **condition,
+                    **self._encryption.writing,
+                )  # fmt: skip
             except ClientError as error:
                 if not condition:
                     raise
@@ -131,23 +170,22 @@ class S3Store:
 
     def get(self, key: str) -> tuple[bytes, str]:
         """Content and ETag of a small object. Raises ObjectMissing."""
-        with explained(self._place, "read", key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
-            return answer["Body"].read(), answer["ETag"]
+        return self._reader.get(key)
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Content of an object in pieces of at most 8 MiB. Raises ObjectMissing before the first piece.
 
-        A connection that breaks on the way is taken up where it broke, on the same version of the object.
+        Some ranges of it are fetched at once. A connection that breaks on the way is taken up where it broke, on the
+        same version of the object.
         """
-        with explained(self._place, "read", key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
-        return pieces(self._client, self._place, key, answer)
+        return self._reader.stream(key)
 
     def head(self, key: str) -> ObjectInfo | None:
         """Size, ETag, time and stored SHA-256 of an object, or None where it is not there."""
         try:
-            answer = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+            answer = self._client.head_object(
+                Bucket=self._bucket, Key=key, ChecksumMode="ENABLED", **self._encryption.reading
+            )
         except ClientError as error:
             if code_of(error) in ("404", "NoSuchKey"):
                 # A HEAD has no words: the object may be missing, or the bucket.

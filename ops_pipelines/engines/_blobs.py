@@ -27,6 +27,8 @@ MANY = 256
 """Above so many blobs, one listing of the bucket is cheaper than a question for each."""
 SMALL = 1 << 20
 """Bytes below which a new blob is read back before it is trusted."""
+SAMPLE = 256 << 20
+"""Bytes up to which a new large blob may be read back as the sample."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Item = TypeVar("Item")
@@ -71,9 +73,14 @@ def stored_sizes(store: ObjectStore, layout: Layout, digests: Collection[str]) -
 
 
 def upload(
-    store: ObjectStore, layout: Layout, files: Sequence[Upload], progress: Callable[[int], None]
+    store: ObjectStore,
+    layout: Layout,
+    files: Sequence[Upload],
+    progress: Callable[[int], None],
+    *,
+    workers: int = WORKERS,
 ) -> None:
-    """Store files under their digests. `progress` gets bytes as they go, from several threads.
+    """Store files under their digests, `workers` at once. `progress` gets bytes as they go, from several threads.
 
     Raises PartFailed where a file is no longer what its entry says."""
 
@@ -93,30 +100,60 @@ def upload(
                 remedy="take the backup again once nothing writes there",
             ) from error
 
-    in_parallel(one, files)
+    in_parallel(one, sorted(files, key=lambda file: -file.entry.size), workers=workers)
 
 
-def confirm(store: ObjectStore, layout: Layout, wanted: Mapping[str, int], new: Collection[str]) -> None:
-    """Prove that every blob is in the bucket as it should be, the `new` ones by their checksums too.
+def listed_sizes(store: ObjectStore, layout: Layout) -> dict[str, int]:
+    """Bytes of every blob in the bucket, by one listing (a request for each thousand)."""
+    found = ((layout.digest_of(info.key), info.size) for info in store.list(layout.blobs))
+    return {digest: size for digest, size in found if digest is not None}
 
-    `wanted` is bytes by digest. Small new blobs are read back and hashed. Raises SnapshotDamaged that names
-    the first one that is not there or not right."""
-    old = [digest for digest in wanted if digest not in new]
-    sizes = stored_sizes(store, layout, old)
-    for digest in old:
-        if sizes.get(digest) != wanted[digest]:
-            raise _not_stored(store, digest, wanted[digest], sizes.get(digest))
+
+def confirm(
+    store: ObjectStore,
+    layout: Layout,
+    wanted: Mapping[str, int],
+    new: Collection[str],
+    *,
+    listed: Mapping[str, int],
+    full: bool = False,
+    workers: int = WORKERS,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Prove that every blob is in the bucket as it should be, the `new` ones by their content too.
+
+    `wanted` is bytes by digest, `listed` what the bucket held when the backup began: where something was stored
+    since, it is listed again. Of the new blobs the small ones are read back and hashed, and of the large ones
+    one, of 256 MiB at most; the others by the checksum that the store keeps. With `full`, all blobs are read.
+    `progress` gets bytes read. Raises SnapshotDamaged that names the first that is not there or not right."""
+    sizes = listed_sizes(store, layout) if new else listed
+    for digest, size in wanted.items():
+        if sizes.get(digest) != size:
+            raise _not_stored(store, digest, size, sizes.get(digest))
+    read = set(wanted) if full else _read_back(wanted, new)
 
     def prove(digest: str) -> None:
+        if digest in read:
+            found, size = hashlib.sha256(), 0
+            for piece in store.stream(layout.blob(digest)):
+                found.update(piece)
+                size += len(piece)
+                progress(len(piece))
+            if found.hexdigest() != digest:
+                raise _not_stored(store, digest, wanted[digest], size)
+            return
         info = store.head(layout.blob(digest))
         if info is None or info.size != wanted[digest] or info.sha256 not in (None, digest):
             raise _not_stored(store, digest, wanted[digest], info.size if info else None)
-        if info.size < SMALL:
-            content, _ = store.get(layout.blob(digest))
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise _not_stored(store, digest, wanted[digest], len(content))
 
-    in_parallel(prove, [digest for digest in wanted if digest in new])
+    in_parallel(prove, sorted(read | set(new), key=lambda digest: -wanted[digest]), workers=workers)
+
+
+def _read_back(wanted: Mapping[str, int], new: Collection[str]) -> set[str]:
+    """Which of the new blobs are read: all small ones, and the large one whose digest comes first."""
+    small = {digest for digest in new if wanted[digest] < SMALL}
+    large = sorted(digest for digest in new if SMALL <= wanted[digest] <= SAMPLE)
+    return small | set(large[:1])
 
 
 def fetcher(store: ObjectStore, layout: Layout, snapshot: str) -> Fetch:

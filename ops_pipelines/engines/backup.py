@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,7 @@ from typing import cast, get_args
 
 import structlog
 
-from ops_pipelines.engines._blobs import Upload, confirm, disk_error, stored_sizes, upload
+from ops_pipelines.engines._blobs import WORKERS, Upload, confirm, disk_error, listed_sizes, upload
 from ops_pipelines.engines.ports import Capture, Clock, Fence, ObjectStore, PartSource, Progress, silent
 from ops_pipelines.errors import LeaseLost, OpsError, PartFailed, PreconditionFailed, SnapshotDamaged
 from ops_pipelines.policy.layout import Layout, snapshot_id
@@ -33,7 +33,7 @@ from ops_pipelines.policy.manifest import (
 
 log = structlog.get_logger()
 
-BATCH_FILES = 64
+BATCH_FILES = 512
 BATCH_BYTES = 1 << 30
 """The lease is looked at again before so many files, or so many bytes, are sent."""
 COUNTS = ("rows", "files", "models", "objects")
@@ -51,6 +51,8 @@ def random_suffix() -> str:
 class _Tally:
     """What was stored so far."""
 
+    listed: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of the blobs that were in the bucket when the backup began."""
     wanted: dict[str, int] = field(default_factory=dict)
     new: dict[str, int] = field(default_factory=dict)
     read: int = 0
@@ -72,11 +74,14 @@ def take_snapshot(
     questions: Questions | Sequence[Question] = (),
     progress: Progress = silent,
     suffix: Callable[[], str] = random_suffix,
+    parallel: int = WORKERS,
+    full: bool = False,
 ) -> Manifest:
     """Back up all `sources` as one snapshot and return its manifest, as it was read back from the bucket.
 
     `scratch` is a folder of this stack's own; `scratch/backup` is emptied first and last. `questions` are
-    kept in the manifest, or made from the captured parts. Raises PartFailed naming the part that could not be
+    kept in the manifest, or made from the captured parts. `parallel` blobs are sent or read at once; with `full`,
+    all content is read back from the bucket before the commit. Raises PartFailed naming the part that could not be
     captured, LeaseLost, StoreError or Unreachable; nothing is committed then."""
     if not sources:
         raise PartFailed(
@@ -88,7 +93,7 @@ def take_snapshot(
     bound = log.bind(stack_name=stack, snapshot=snapshot)
     work = scratch / "backup"
     _empty(work)
-    tally = _Tally()
+    tally = _Tally(listed_sizes(store, layout))
     try:
         work.mkdir(mode=0o700, parents=True)
         parts: list[Part] = []
@@ -98,12 +103,14 @@ def take_snapshot(
             part, files = _capture(source, folder, clock, progress)
             if any(part.key == other.key for other in parts):
                 raise PartFailed(f"two parts are named {part.key}", remedy="give each of them its own name")
-            _store(part, files, store, layout, fence, tally, progress)
+            _store(part, files, store, layout, fence, tally, progress, parallel)
             parts.append(part)
             _empty(folder)
             bound.info("part stored", part=part.key, files=len(part.files), bytes=part.size)
         progress("verify", 0, len(tally.wanted), "blobs")
-        confirm(store, layout, tally.wanted, tally.new.keys())
+        confirm(
+            store, layout, tally.wanted, tally.new.keys(), listed=tally.listed, full=full, workers=parallel
+        )
         progress("verify", len(tally.wanted), len(tally.wanted), "blobs")
         manifest = Manifest(
             snapshot=snapshot,
@@ -195,6 +202,7 @@ def _store(
     fence: Fence,
     tally: _Tally,
     progress: Progress,
+    parallel: int,
 ) -> None:
     """Bring a part's content to the bucket, as far as it is not there yet."""
     for file in files:
@@ -206,8 +214,7 @@ def _store(
     unique = {file.entry.sha256: file for file in files if file.entry.sha256 not in tally.wanted}
     for digest, file in unique.items():
         tally.wanted[digest] = file.entry.size
-    there = stored_sizes(store, layout, unique)
-    missing = [file for digest, file in unique.items() if there.get(digest) != file.entry.size]
+    missing = [file for digest, file in unique.items() if tally.listed.get(digest) != file.entry.size]
     total = sum(file.entry.size for file in missing)
     tally.read += part.size
     tally.reused += part.size - total
@@ -221,7 +228,7 @@ def _store(
 
     for batch in _batches(missing):
         fence.check()
-        upload(store, layout, batch, moved)
+        upload(store, layout, batch, moved, workers=parallel)
         tally.new.update({file.entry.sha256: file.entry.size for file in batch})
 
 
