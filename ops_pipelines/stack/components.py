@@ -30,10 +30,14 @@ class ComposeTarget(Declared):
     kind: Literal["compose"]
     project: Name
     """Name of the Compose project."""
-    files: list[str] = Field(default_factory=list)
-    """Compose files, in the order in which later ones override earlier ones."""
+    files: list[str] = Field(default_factory=lambda: ["compose.yaml"])
+    """Compose files, in the order in which later ones override earlier ones. They may be somebody else's."""
     compose_profiles: list[str] = Field(default_factory=list)
     """Compose profiles that are switched on."""
+    env_file: str | None = None
+    """File with values of the project's variables; without it, `.env` beside the first Compose file."""
+    context: str | None = None
+    """Docker context of the engine; without it, DOCKER_HOST, else the context that `docker` uses."""
 
 
 class KubernetesTarget(Declared):

@@ -7,11 +7,15 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
+
+import yaml
 
 from ops_pipelines.errors import DeclarationError, TargetUnsupported
 from ops_pipelines.policy.plan import Finding, Plan, Step
 from ops_pipelines.policy.processes import Program, programs_to_json
 from ops_pipelines.policy.programs import render_programs
+from ops_pipelines.wiring.compose_target import ComposeSite
 from ops_pipelines.wiring.connect import places
 from ops_pipelines.wiring.site import Site, site_with_profile
 
@@ -26,8 +30,9 @@ class Artifact:
 
 
 def supported(site: Site) -> bool:
-    """Whether this version can act on the stack's target."""
-    return site.stack.target.kind == "process"
+    """Whether this version can act on the stack's target, and has what it needs for that."""
+    kind = site.stack.target.kind
+    return kind == "process" or (kind == "compose" and not ComposeSite(site).missing_files)
 
 
 def require_supported(site: Site) -> None:
@@ -39,6 +44,9 @@ def require_supported(site: Site) -> None:
 
 def artifact(site: Site) -> Artifact:
     """The stack rendered for its target. Raises DeclarationError."""
+    if site.stack.target.kind == "compose" and supported(site):
+        project = ComposeSite(site).render()
+        return Artifact(yaml.safe_dump(dict(project.model), sort_keys=False), (), project.digest)
     if not supported(site):
         text = json.dumps(site.stack.model_dump(mode="json"), indent=2, default=str)
         return Artifact(text, (), site.loaded.digest)
@@ -49,8 +57,12 @@ def artifact(site: Site) -> Artifact:
 
 def programs_digest(programs: Sequence[Program]) -> str:
     """Changes exactly when one of the programs does."""
-    facts = programs_to_json(programs)
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return artifact_digest(programs_to_json(programs))
+
+
+def artifact_digest(artifact: Any) -> str:
+    """Changes exactly when what a revision keeps of its target does."""
+    return hashlib.sha256(json.dumps(artifact, sort_keys=True).encode()).hexdigest()
 
 
 def unsupported(site: Site) -> Finding:
@@ -61,10 +73,13 @@ def unsupported(site: Site) -> Finding:
         if here
         else "it has no form for this machine"
     )
+    why = "which this version does not act on yet"
+    if kind == "compose":
+        why = f"and its Compose files are not there: {', '.join(map(str, ComposeSite(site).missing_files))}"
     return Finding(
         f"target/{kind}",
         None,
-        f"{site.name} runs on target {kind}, which this version does not act on yet",
+        f"{site.name} runs on target {kind}, {why}",
         f"the stack is loaded, linted and shown; {way}",
     )
 

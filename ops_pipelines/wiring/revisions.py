@@ -10,10 +10,9 @@ import structlog
 
 from ops_pipelines.engines import revisions as engine
 from ops_pipelines.engines import snapshots as listing
-from ops_pipelines.engines._deploy_needs import RevisionFacts
 from ops_pipelines.engines.revisions import Revision
 from ops_pipelines.errors import OpsError, RevisionUnknown, StoreError, TargetUnsupported
-from ops_pipelines.policy.processes import Program, programs_from_json, programs_to_json
+from ops_pipelines.policy.processes import Program, programs_from_json
 from ops_pipelines.policy.programs import with_replicas
 from ops_pipelines.stack.model import Stack
 from ops_pipelines.wiring import data
@@ -51,12 +50,13 @@ def _programs(found: Revision | None) -> tuple[Program, ...]:
 
 
 def read(site: Site, number: int) -> Revision:
-    """One revision of target process. Raises RevisionUnknown, TargetUnsupported, StoreError."""
+    """One revision, of the target that the stack has now. Raises RevisionUnknown, TargetUnsupported, StoreError."""
     found = engine.revision(object_store(site), layout(site), site.name, number)
-    if found.target != "process":
+    kind = site.stack.target.kind
+    if found.target != kind:
         raise TargetUnsupported(
             f"revision {number} of {site.name} was made for target {found.target}",
-            remedy=f"choose a revision of target process (`ops-pipelines revisions {site.name}`)",
+            remedy=f"choose a revision of target {kind} (`ops-pipelines revisions {site.name}`)",
         )
     return found
 
@@ -101,6 +101,11 @@ def scaled(site: Site, programs: Sequence[Program]) -> Stack:
     return with_replicas(site.stack, chosen)
 
 
+def scale_note(component: str, count: int) -> str:
+    """How a revision is noted that a change of replicas left."""
+    return f"{_SCALE}{component} to {count}"
+
+
 def _went_to_none(site: Site, component: str) -> bool:
     """Whether a component without programs was scaled to 0, and is not just new in the declaration."""
     start = f"{_SCALE}{component} to "
@@ -109,8 +114,8 @@ def _went_to_none(site: Site, component: str) -> bool:
     return last == f"{start}0"
 
 
-def record(site: Site, facts: RevisionFacts, by: str, note: str, *, of: Revision | None = None) -> int:
-    """Record what now runs and return its number. `of` is the earlier revision that was put back.
+def record(site: Site, artifact: Any, by: str, note: str, *, of: Revision | None = None) -> int:
+    """Record what the target was given and return its number. `of` is the earlier revision that was put back.
 
     A database that does not answer keeps no deploy from being recorded: its alias is then left out.
     """
@@ -125,7 +130,7 @@ def record(site: Site, facts: RevisionFacts, by: str, note: str, *, of: Revision
         declaration=of.declaration if of else site.loaded.digest,
         profile=of.profile if of else site.loaded.profile,
         target=site.stack.target.kind,
-        artifact=programs_to_json(facts.programs),
+        artifact=artifact,
         models=models,
         aliases=_aliases(site),
         by=by,

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ops_pipelines.engines import deploy as engine
 from ops_pipelines.engines._deploy_needs import ReplicaStatus
-from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.plan import Finding
-from ops_pipelines.wiring import revisions
 from ops_pipelines.wiring.artifacts import require_supported, supported, unsupported
-from ops_pipelines.wiring.connect import places, supervisor, tools
 from ops_pipelines.wiring.site import Site
-
-_AT_REST = ("stopped", "stopping", "fatal")
+from ops_pipelines.wiring.targets import on
 
 
 def status(site: Site) -> tuple[ReplicaStatus, ...]:
     """Each replica as it is now."""
     require_supported(site)
-    try:
-        declared = revisions.scaled(site, revisions.before(site))
-    except OpsError:  # without the bucket, what is declared must do
-        declared = site.stack
-    return engine.status(declared, places(site), tools(supervisor(site.settings), site.settings))
+    return on(site).status(site)
 
 
 def status_rows(site: Site) -> list[dict[str, Any]]:
@@ -46,22 +37,12 @@ def status_rows(site: Site) -> list[dict[str, Any]]:
 def replica_numbers(site: Site, component: str) -> tuple[int, ...] | None:
     """Numbers of the replicas of a component that are up or coming up; None where that is unknown.
 
-    One that was stopped or has given up carries no load. A component that runs elsewhere is not counted.
+    A component that runs elsewhere is not counted.
     """
     declared = site.stack.components.get(component)
     if not supported(site) or declared is None or declared.address is not None:
         return None
-    try:
-        seen = supervisor(site.settings).status()
-    except OpsError:
-        return None
-    start = f"{site.name}.{component}."
-    ours = {name.removeprefix(start): one.state for name, one in seen.items() if name.startswith(start)}
-    if "unknown" in ours.values():
-        return None
-    return tuple(
-        sorted(int(word) for word, state in ours.items() if word.isdecimal() and state not in _AT_REST)
-    )
+    return on(site).replica_numbers(site, component)
 
 
 def replicas(site: Site, component: str) -> int | None:
@@ -85,10 +66,7 @@ def drift_findings(site: Site) -> tuple[Finding, ...]:
     """Whether what runs is what is declared. Raises Unreachable where what runs is unknown."""
     if not supported(site):
         return (unsupported(site),)
-    earlier = revisions.before(site)
-    found = engine.plan(
-        revisions.scaled(site, earlier), places(site), supervisor(site.settings), before=earlier
-    )
+    found = on(site).drift(site)
     if found.empty:
         return (Finding(site.name, True, "what runs is what is declared"),)
     return tuple(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ops_pipelines.engines import revisions as engine
-from ops_pipelines.engines._deploy_needs import RevisionFacts
 from ops_pipelines.errors import (
     LeaseHeld,
     OpsError,
@@ -19,9 +18,9 @@ from ops_pipelines.errors import (
     UsageError,
 )
 from ops_pipelines.policy.plan import Finding
-from ops_pipelines.policy.processes import ProcessStatus
+from ops_pipelines.policy.processes import ProcessStatus, programs_to_json
 from ops_pipelines.policy.programs import render_programs, with_replicas
-from ops_pipelines.wiring import deployments, revisions, status
+from ops_pipelines.wiring import deployments, process_target, revisions, status
 from ops_pipelines.wiring.connect import lease, places, supervisor
 from tests.servers.supervisord import pid_at
 from tests.waiting import until
@@ -32,7 +31,7 @@ def note(stand: Stand, what: str, replicas: int = 1, **facts: Any) -> int:
     """Record a revision without deploying it."""
     site = stand.site
     programs = render_programs(with_replicas(site.stack, {"web": replicas}), places(site)) if replicas else ()
-    return revisions.record(site, RevisionFacts("chat", programs, what), "test", what, **facts)
+    return revisions.record(site, programs_to_json(programs), "test", what, **facts)
 
 
 def test_a_plan_starts_nothing(stand: Stand) -> None:
@@ -150,7 +149,7 @@ def test_a_deploy_keeps_what_scaling_has_chosen(
     )
     for what, replicas in last:
         everything = render_programs(with_replicas(site.stack, {"web": replicas}), places(site))
-        revisions.record(site, RevisionFacts("chat", everything, what), "test", what)
+        revisions.record(site, programs_to_json(everything), "test", what)
     stack = revisions.scaled(site, revisions.before(site))
     assert stack.components["web"].replicas == expected
 
@@ -229,7 +228,7 @@ def test_replicas_that_carry_load_are_counted(
                 raise Unreachable("gone", remedy="none")
             return {name: ProcessStatus(name, state, None, None) for name, state in states.items()}
 
-    monkeypatch.setattr(status, "supervisor", lambda settings: Seen())
+    monkeypatch.setattr(process_target, "supervisor", lambda settings: Seen())
     assert status.replica_numbers(stand.site, "web") == expected
     assert status.replica_numbers(stand.site, "nobody") is None
 

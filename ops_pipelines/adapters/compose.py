@@ -1,0 +1,117 @@
+"""Docker Compose v2, by its command line: the one reader of Compose files, and the one that carries them out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ops_pipelines.adapters import _process
+from ops_pipelines.errors import CommandFailed, CommandMissing
+
+_ASK = 60.0
+"""Seconds for a question; starting and stopping have limits of their own."""
+_INSTALL = "install Docker with the Compose plugin (v2.20 or newer): https://docs.docker.com/compose/install/"
+_LOOK = "look at the words of Docker Compose above"
+_AWAY = ("Cannot connect to the Docker daemon", "error during connect", "Is the docker daemon running")
+
+
+@dataclass(frozen=True)
+class Compose:
+    """`docker compose` for one project. `environ` holds what the project's variables stand for, secrets included."""
+
+    project: str
+    directory: Path
+    """Relative paths of the project's files start here."""
+    environ: Mapping[str, str] = field(repr=False)
+    secrets: Sequence[str] = field(default=(), repr=False)
+    """Values that are masked in errors."""
+
+    def version(self) -> str:
+        """Version of the plugin. Raises CommandMissing where Docker or the plugin is not here."""
+        try:
+            done = self._run("version", "--short", timeout=_ASK)
+        except CommandFailed as error:
+            raise CommandMissing("Docker is here without its Compose plugin", remedy=_INSTALL) from error
+        return done.strip().lstrip("v")
+
+    def model(
+        self, files: Sequence[Path], *, profiles: Sequence[str] = (), env_file: Path | None = None
+    ) -> dict[str, Any]:
+        """The model of Compose files, merged, with `${NAME}` as it is written. Raises CommandFailed."""
+        return self._model(*_files(files, profiles, env_file), "config", "--no-interpolate")
+
+    def resolved(self, file: Path) -> dict[str, Any]:
+        """The same of one file with every variable filled in: it may hold secrets, and goes nowhere."""
+        return self._model("-f", str(file), "config")
+
+    def hashes(self, file: Path) -> dict[str, str]:
+        """Hash of each service's configuration, as Compose labels its containers."""
+        lines = self._run("-f", str(file), "config", "--hash", "*", timeout=_ASK).splitlines()
+        return {name: digest for name, _, digest in (line.strip().partition(" ") for line in lines) if digest}
+
+    def up(
+        self,
+        file: Path,
+        *,
+        services: Sequence[str] = (),
+        scale: Mapping[str, int] | None = None,
+        within: float,
+    ) -> None:
+        """Make the project's containers as `file` says and start them, in the order in which they wait for each other.
+
+        `--wait` is not used: it takes a job that ended well for a failure. Raises CommandFailed with what Compose
+        said: a dependency that does not become healthy, an image that cannot be had."""
+        counts = [word for name, count in (scale or {}).items() for word in ("--scale", f"{name}={count}")]
+        orphans = [] if services else ["--remove-orphans"]
+        words = ["up", "--detach", "--no-build", *orphans]
+        self._run("-f", str(file), *words, *counts, *services, timeout=within + _ASK)
+
+    def down(self, file: Path | None, *, volumes: bool, within: float) -> None:
+        """Stop and remove the project's containers and networks, and its volumes where asked."""
+        named = ["-f", str(file)] if file else []
+        self._run(*named, "down", "--remove-orphans", *(["--volumes"] if volumes else []), timeout=within)
+
+    def build(
+        self, files: Sequence[Path], *, profiles: Sequence[str] = (), services: Iterable[str] = ()
+    ) -> None:
+        """Build the images of services that have a build section."""
+        self._run(*_files(files, profiles, None), "build", *services, timeout=3600)
+
+    def _model(self, *words: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._run(*words, "--format", "json", timeout=_ASK))
+        return found
+
+    def _run(self, *words: str, timeout: float) -> str:
+        command = [
+            "docker",
+            "compose",
+            "--project-name",
+            self.project,
+            "--ansi",
+            "never",
+            "--progress",
+            "plain",
+        ]
+        done = _process.run(
+            [*command, "--project-directory", str(self.directory), *words],
+            timeout=timeout,
+            remedy=_LOOK,
+            environ=self.environ,
+            cwd=self.directory,
+            secrets=self.secrets,
+        )
+        return done.stdout.decode("utf-8", "replace")
+
+
+def is_away(error: CommandFailed) -> bool:
+    """Whether a command failed because no Docker Engine answered."""
+    return any(words in error.output for words in _AWAY)
+
+
+def _files(files: Sequence[Path], profiles: Sequence[str], env_file: Path | None) -> list[str]:
+    words = [word for file in files for word in ("-f", str(file))]
+    words += [word for profile in profiles for word in ("--profile", profile)]
+    return [*words, *(("--env-file", str(env_file)) if env_file else ())]

@@ -1,0 +1,214 @@
+"""A Docker Engine, by the `docker` SDK: what runs, which images and volumes are there, what the machine has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ops_pipelines.errors import Refused, Unreachable
+from ops_pipelines.policy.compose_plan import Container, ContainerState, Health
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_PROJECT = "com.docker.compose.project"
+_SERVICE = "com.docker.compose.service"
+_NUMBER = "com.docker.compose.container-number"
+_HASH = "com.docker.compose.config-hash"
+_ONEOFF = "com.docker.compose.oneoff"
+_VOLUME = "com.docker.compose.volume"
+_TIMEOUT = 30
+_NEVER = "0001-01-01"
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What a Docker Engine says of itself and of its machine."""
+
+    version: str
+    cpus: int
+    memory: int
+    """Bytes."""
+    runtimes: tuple[str, ...]
+    root: str
+    """Folder of its data, on its machine."""
+
+
+class DockerEngine:
+    """One Docker Engine. It is found as `docker` finds it: DOCKER_HOST, else DOCKER_CONTEXT or the current context."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = dict(environ)
+        self._made: DockerClient | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it runs on this machine, as far as its address tells."""
+        address = _address(self._environ)
+        return address is None or address.startswith(("unix:", "npipe:"))
+
+    def info(self) -> EngineInfo:
+        """Version and resources. Raises Unreachable."""
+        with self._explained() as client:
+            raw = client.info()
+            return EngineInfo(
+                version=str(raw.get("ServerVersion", "")),
+                cpus=int(raw.get("NCPU", 0)),
+                memory=int(raw.get("MemTotal", 0)),
+                runtimes=tuple(sorted(raw.get("Runtimes") or {})),
+                root=str(raw.get("DockerRootDir", "")),
+            )
+
+    def containers(self, project: str) -> tuple[Container, ...]:
+        """Containers of a Compose project, those that ended included, in order of service and number."""
+        with self._explained() as client:
+            found = client.api.containers(all=True, filters={"label": f"{_PROJECT}={project}"})
+            seen = [_container(client, one["Id"]) for one in found]
+        return tuple(sorted((one for one in seen if one), key=lambda one: (one.service, one.number)))
+
+    def image_ids(self, names: Iterable[str]) -> dict[str, str | None]:
+        """What each image's name stands for; None where it is not there."""
+        from docker.errors import ImageNotFound
+
+        found: dict[str, str | None] = {}
+        with self._explained() as client:
+            for name in dict.fromkeys(names):
+                try:
+                    found[name] = str(client.images.get(name).id)
+                except ImageNotFound:
+                    found[name] = None
+        return found
+
+    def volumes(self, project: str) -> dict[str, str]:
+        """Volumes of a Compose project: name in its files -> name on the engine."""
+        with self._explained() as client:
+            listed = client.api.volumes(filters={"label": f"{_PROJECT}={project}"})["Volumes"] or ()
+            return {(one.get("Labels") or {}).get(_VOLUME, one["Name"]): one["Name"] for one in listed}
+
+    def has_volume(self, name: str) -> bool:
+        """Whether a volume of that name is there, whoever made it."""
+        from docker.errors import NotFound
+
+        with self._explained() as client:
+            try:
+                client.api.inspect_volume(name)
+            except NotFound:
+                return False
+            return True
+
+    def has_network(self, name: str) -> bool:
+        """Whether a network of that name is there."""
+        with self._explained() as client:
+            return any(one["Name"] == name for one in client.api.networks(names=[name]))
+
+    def published(self) -> dict[int, str]:
+        """Ports of its machine that running containers publish -> `project/container`."""
+        with self._explained() as client:
+            return {
+                int(
+                    port["PublicPort"]
+                ): f"{(one.get('Labels') or {}).get(_PROJECT, '')}/{one['Names'][0].lstrip('/')}"
+                for one in client.api.containers()
+                for port in one.get("Ports") or ()
+                if port.get("PublicPort")
+            }
+
+    def log_tail(self, container: str, lines: int = 30) -> str:
+        """The end of what a container printed, standard error included."""
+        with self._explained() as client:
+            tail = client.api.logs(container, stdout=True, stderr=True, tail=lines)
+        return bytes(tail).decode("utf-8", "replace")
+
+    @contextmanager
+    def _explained(self) -> Iterator[DockerClient]:
+        import requests
+        from docker.errors import APIError, DockerException
+
+        try:
+            if self._made is None:
+                self._made = _client(self._environ)
+            yield self._made
+        except APIError as error:
+            raise Refused(
+                f"the Docker Engine refused: {error.explanation or error}",
+                remedy="look at the engine's own log",
+            ) from error
+        except (DockerException, requests.RequestException, OSError) as error:
+            self._made = None
+            raise Unreachable(
+                f"no Docker Engine answers at {_address(self._environ) or 'its usual place'}: {error}",
+                remedy="start it, or correct DOCKER_HOST, or `target.context` of the stack",
+            ) from error
+
+
+def _client(environ: Mapping[str, str]) -> DockerClient:
+    import docker
+
+    address = _address(environ)
+    if address is None:
+        return docker.from_env(environment=dict(environ), timeout=_TIMEOUT)
+    if environ.get("DOCKER_HOST"):
+        return docker.from_env(
+            environment=dict(environ), timeout=_TIMEOUT, use_ssh_client=address.startswith("ssh:")
+        )
+    return docker.DockerClient(base_url=address, timeout=_TIMEOUT, use_ssh_client=address.startswith("ssh:"))
+
+
+def _address(environ: Mapping[str, str]) -> str | None:
+    """Address of the engine that `docker` would speak to; None for the default socket.
+
+    Contexts lie in `$DOCKER_CONFIG/contexts/meta/<id>/meta.json` (docker/cli, cli/context/store)."""
+    if environ.get("DOCKER_HOST"):
+        return environ["DOCKER_HOST"]
+    home = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/")) / ".docker")
+    chosen = environ.get("DOCKER_CONTEXT") or _read(home / "config.json").get("currentContext")
+    if not chosen or chosen == "default":
+        return None
+    for file in home.glob("contexts/meta/*/meta.json"):
+        meta = _read(file)
+        if meta.get("Name") == chosen:
+            return cast("str | None", (meta.get("Endpoints") or {}).get("docker", {}).get("Host"))
+    raise Unreachable(f"there is no Docker context {chosen!r}", remedy="`docker context ls` lists them")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _container(client: DockerClient, id: str) -> Container | None:
+    from docker.errors import NotFound
+
+    try:
+        raw = client.api.inspect_container(id)
+    except NotFound:  # removed since it was listed
+        return None
+    labels, state = raw["Config"].get("Labels") or {}, raw["State"]
+    ended = state["Status"] in ("exited", "dead")
+    started = str(state.get("StartedAt", ""))
+    return Container(
+        name=raw["Name"].lstrip("/"),
+        service=labels.get(_SERVICE, ""),
+        number=int(labels.get(_NUMBER, "0") or 0),
+        config_hash=labels.get(_HASH, ""),
+        image=raw["Config"]["Image"],
+        image_id=raw["Image"],
+        state=cast("ContainerState", state["Status"]),
+        health=cast("Health", (state.get("Health") or {}).get("Status", "none")),
+        exit_code=int(state["ExitCode"]) if ended else None,
+        started="" if started.startswith(_NEVER) else started,
+        ports=tuple(sorted(_published(raw))),
+        oneoff=labels.get(_ONEOFF, "False") == "True",
+    )
+
+
+def _published(raw: Mapping[str, Any]) -> set[int]:
+    bindings = (raw.get("HostConfig") or {}).get("PortBindings") or {}
+    return {int(one["HostPort"]) for each in bindings.values() for one in each or () if one.get("HostPort")}

@@ -1,0 +1,230 @@
+"""Deploy on target `compose`: plan, apply, wait, smoke, record; or all back as it was.
+
+What is applied is one rendered project (policy.compose_project), so that an earlier revision is brought back by
+applying what it kept. A deploy killed at any step leaves each container in its old version or its new one; the next
+one goes on from what it finds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from ops_pipelines.engines._deploy_needs import Deployed
+from ops_pipelines.engines.ports import Fence, Progress, silent
+from ops_pipelines.errors import CommandFailed, DeployFailed, LeaseLost, OpsError
+from ops_pipelines.policy.compose_plan import Container, WantedService, plan_compose, replica_health
+from ops_pipelines.policy.compose_project import Project
+from ops_pipelines.policy.plan import Finding, Plan
+
+log = structlog.get_logger()
+
+_TAIL_LINES = 30
+_POLL = 0.5
+
+
+class ComposeTool(Protocol):
+    """Docker Compose for one project (adapters/compose.py)."""
+
+    def hashes(self, file: Path) -> dict[str, str]: ...
+    def resolved(self, file: Path) -> dict[str, Any]: ...
+    def up(self, file: Path, *, services: Sequence[str] = (), within: float) -> None: ...
+    def down(self, file: Path | None, *, volumes: bool, within: float) -> None: ...
+
+
+class Engine(Protocol):
+    """A Docker Engine (adapters/docker_engine.py)."""
+
+    def containers(self, project: str) -> tuple[Container, ...]: ...
+    def image_ids(self, names: Sequence[str]) -> dict[str, str | None]: ...
+    def has_volume(self, name: str) -> bool: ...
+    def log_tail(self, container: str, lines: int = 30) -> str: ...
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Everything outside that a Compose deploy uses."""
+
+    compose: Callable[[Project], ComposeTool]
+    """Compose, with what the project's variables stand for. Raises SecretMissing."""
+    engine: Engine
+    place: Callable[[Project], Path]
+    """Write the project, ready for Compose, and return the file; the same project, the same file."""
+
+
+def wanted_services(project: Project, file: Path, hands: Hands) -> tuple[WantedService, ...]:
+    """The services of a project with their hashes, in the order of their names."""
+    compose = hands.compose(project)
+    hashes, services = compose.hashes(file), compose.resolved(file).get("services") or {}
+    images = {name: _image(project.name, name, services[name]) for name in hashes}
+    ids = hands.engine.image_ids(list(images.values()))
+    return tuple(
+        WantedService(
+            name=name,
+            config_hash=hashes[name],
+            image=images[name],
+            image_id=ids[images[name]],
+            replicas=_replicas(services[name]),
+            job=is_job(services[name]),
+        )
+        for name in sorted(hashes)
+    )
+
+
+def plan(title: str, project: Project, hands: Hands) -> Plan:
+    """What bringing the engine to a project would change. Nothing is changed by it."""
+    wanted = wanted_services(project, hands.place(project), hands)
+    volumes = {
+        name: (one or {}).get("name") or f"{project.name}_{name}"
+        for name, one in (project.model.get("volumes") or {}).items()
+        if not (one or {}).get("external")
+    }
+    present = [name for name, known in volumes.items() if hands.engine.has_volume(known)]
+    return plan_compose(
+        title, wanted, hands.engine.containers(project.name), volumes=list(volumes), present_volumes=present
+    )
+
+
+def deploy(
+    stack: str,
+    project: Project,
+    hands: Hands,
+    *,
+    before: Project | None,
+    fence: Fence,
+    record: Callable[[Project], int],
+    smoke: Callable[[], tuple[Finding, ...]],
+    within: float,
+    reason: str = "deploy",
+    findings: tuple[Finding, ...] = (),
+    progress: Progress = silent,
+) -> Deployed:
+    """Bring the engine to `project`. `before` is that of the newest revision, None for a first deploy.
+
+    `within` is how many seconds the containers may take to become healthy. Raises DeployFailed with the earlier
+    revision put back, LeaseLost with nothing put back (the stack is somebody else's then)."""
+    begun = time.monotonic()
+    steps = plan(f"{reason.capitalize()} {stack}", project, hands)
+    there = {one.service for one in hands.engine.containers(project.name)}
+    log.info("deploy begins", stack_name=stack, reason=reason, changes=len(steps.changes))
+    try:
+        if not steps.empty:
+            fence.check()
+            _apply(project, hands, within, progress)
+        asked = smoke()
+        if bad := [one for one in asked if one.ok is not True and one.severity == "error"]:
+            words = "; ".join(f"{one.subject}: {one.message}" for one in bad)
+            raise DeployFailed(f"the smoke test failed: {words}", remedy=bad[0].remedy or "look at the logs")
+        fence.check()
+        revision = record(project) if before != project else None
+    except LeaseLost:
+        raise
+    except OpsError as error:
+        tails = _tails(project, hands)  # before they are replaced
+        back = _put_back(before, project, there, hands, fence, within)
+        log.error("deploy failed", stack_name=stack, reason=reason, error=type(error).__name__)
+        words = _said(error)
+        raise DeployFailed(
+            f"the {reason} of {stack} failed: {words}\n{tails}{back}",
+            remedy="mend what is named above, then deploy again",
+        ) from error
+    except BaseException:  # Ctrl-C, or the end of a Dagster run
+        back = _put_back(before, project, there, hands, fence, within)
+        log.warning("deploy interrupted", stack_name=stack, put_back=back)
+        raise
+    log.info("deploy ends", stack_name=stack, revision=revision)
+    return Deployed(steps, revision, (*findings, *asked), time.monotonic() - begun)
+
+
+def _apply(project: Project, hands: Hands, within: float, progress: Progress) -> None:
+    hands.compose(project).up(hands.place(project), within=within)
+    await_healthy(project, hands, within, progress)
+
+
+def await_healthy(project: Project, hands: Hands, within: float, progress: Progress) -> None:
+    """Wait until every container of a project is well. Raises DeployFailed that names the one that is not."""
+    end = time.monotonic() + within
+    while True:
+        states = [
+            (one, *replica_health(one))
+            for one in hands.engine.containers(project.name)
+            if not one.oneoff and one.service in project.services
+        ]
+        good = sum(1 for _, well, _ in states if well)
+        progress("start", good, len(states), "containers")
+        waiting = [(one, words) for one, well, words in states if not well]
+        if not waiting:
+            return
+        lost = [
+            (one, words)
+            for one, words in waiting
+            if one.state in ("exited", "dead") or one.health == "unhealthy"
+        ]
+        if lost or time.monotonic() > end:
+            container, words = (lost or waiting)[0]
+            late = "" if lost else f" after {within:.0f} s"
+            raise DeployFailed(
+                f"component `{container.service}` ({container.name}) {words}{late}",
+                remedy="mend what its log names, then deploy again",
+            )
+        time.sleep(_POLL)
+
+
+def _put_back(
+    before: Project | None, failed: Project, there: set[str], hands: Hands, fence: Fence, within: float
+) -> str:
+    """Bring the earlier revision back and say how it went; never raises an OpsError."""
+    try:
+        fence.check()
+        if before is not None:
+            _apply(before, hands, within, silent)
+            return "the earlier revision was put back and is healthy"
+        if not there:
+            hands.compose(failed).down(hands.place(failed), volumes=False, within=within)
+            return "there is no earlier revision, so what the deploy had started was removed; volumes stay"
+        return f"there is no recorded revision to go back to; {', '.join(sorted(there))} ran before and were left"
+    except OpsError as error:
+        return f"putting the earlier revision back failed too: {error.message}; {error.remedy}"
+
+
+def _said(error: OpsError) -> str:
+    """What went wrong: of a command that failed, its last words rather than its arguments."""
+    if not isinstance(error, CommandFailed):
+        return error.message
+    lines = [line.strip() for line in error.output.splitlines() if line.strip()]
+    return lines[-1] if lines else error.message
+
+
+def _tails(project: Project, hands: Hands) -> str:
+    """The end of the logs of containers that are not well."""
+    words = []
+    try:
+        for one in hands.engine.containers(project.name):
+            if replica_health(one)[0] is not True:
+                text = hands.engine.log_tail(one.name, _TAIL_LINES).rstrip() or "(it printed nothing)"
+                words.append(f"--- the end of the log of {one.name} ---\n{text}\n---\n")
+    except OpsError as error:
+        words.append(f"(logs cannot be read: {error.message})\n")
+    return "".join(words)
+
+
+def is_job(service: Mapping[str, Any]) -> bool:
+    """Whether a service is to end by itself: it is not restarted, and nothing asks for its health."""
+    restart = str(service.get("restart", "no"))
+    return restart in ("no", "on-failure") and not service.get("healthcheck") and not service.get("ports")
+
+
+def _replicas(service: Mapping[str, Any]) -> int:
+    deploy = service.get("deploy") or {}
+    found = service.get("scale", deploy.get("replicas", 1))
+    return int(found) if str(found).isdecimal() else 1
+
+
+def _image(project: str, name: str, service: Mapping[str, Any]) -> str:
+    """Name of a service's image; Compose names the one that it builds by project and service."""
+    return str(service.get("image") or f"{project}-{name}")

@@ -1,0 +1,119 @@
+"""What a Compose project asks of its engine, as findings; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ops_pipelines.policy.compose_project import Project
+from ops_pipelines.policy.plan import Finding
+from ops_pipelines.policy.words import size_in_words
+
+OLDEST = (2, 20)
+"""Compose before it lacks what is asked of it (`config --no-interpolate` of whole projects, `up --wait-timeout`)."""
+
+Services = Mapping[str, Mapping[str, Any]]
+
+
+def version_finding(version: str) -> Finding:
+    """Whether the Compose plugin is new enough; an unreadable version is not known."""
+    words = version.split("-", maxsplit=1)[0].split(".")
+    try:
+        number = (int(words[0]), int(words[1]))
+    except (ValueError, IndexError):
+        return Finding("compose", None, f"its version {version!r} is not understood", severity="warning")
+    if number < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        return Finding("compose", False, f"Docker Compose {version} is too old", f"install {wanted} or newer")
+    return Finding("compose", True, f"Docker Compose {version}")
+
+
+def secret_findings(project: Project, values: Mapping[str, str | None]) -> Iterator[Finding]:
+    """Whether each secret variable has a value. `values` holds None, or the value, by variable; no value is told.
+
+    One that is only used with a default (`${NAME:-x}`) may be absent."""
+    for name in project.references:
+        if values.get(name):
+            yield Finding(f"secret/{name}", True, "can be read")
+        elif _has_default(project.model, name):
+            yield Finding(f"secret/{name}", True, "is not set; the project has a default for it")
+        else:
+            what = "is empty" if values.get(name) == "" else "is not set"
+            yield Finding(
+                f"secret/{name}", False, f"the variable {what}", f"set {name}, or declare it under secrets:"
+            )
+
+
+def published_ports(services: Services) -> Iterator[tuple[int, str]]:
+    """(port of the machine, service) of every published port of one number, each once."""
+    seen: set[int] = set()
+    for name, service in services.items():
+        for port in service.get("ports") or ():
+            published = str(port.get("published", "")) if isinstance(port, Mapping) else ""
+            if published.isdecimal() and int(published) not in seen:
+                seen.add(int(published))
+                yield int(published), name
+
+
+def memory_finding(services: Services, memory: int) -> Finding:
+    """Whether the memory that services ask for fits the machine: reservations, where there are none limits."""
+    asked = sum(_memory(one) * _count(one) for one in services.values())
+    words = f"{size_in_words(asked)} asked for, {size_in_words(memory)} there"
+    if not memory:
+        return Finding("memory", None, "the engine does not say how much there is", severity="warning")
+    if asked > memory:
+        return Finding(
+            "memory", False, words, "lower `deploy.resources`, or run it on a larger machine", "warning"
+        )
+    return Finding("memory", True, words)
+
+
+def gpu_findings(services: Services, runtimes: Sequence[str]) -> Iterator[Finding]:
+    """Whether services that ask for NVIDIA cards find the runtime that gives them."""
+    for name, service in services.items():
+        devices = (((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}).get(
+            "devices"
+        )
+        asks = service.get("runtime") == "nvidia" or any(
+            "gpu" in (one.get("capabilities") or ()) or one.get("driver") == "nvidia" for one in devices or ()
+        )
+        if asks and "nvidia" in runtimes:
+            yield Finding(f"gpu/{name}", True, "the engine has the NVIDIA runtime")
+        elif asks:
+            yield Finding(
+                f"gpu/{name}",
+                False,
+                f"{name} asks for a card, and the engine has no NVIDIA runtime",
+                "install the NVIDIA Container Toolkit and restart Docker, or choose a profile without cards",
+            )
+
+
+def _has_default(value: Any, name: str) -> bool:
+    """Whether every use of a variable has a default or is optional."""
+    if isinstance(value, str):
+        return f"${{{name}}}" not in value and f"${{{name}:?" not in value and f"${{{name}?" not in value
+    if isinstance(value, Mapping):
+        if value.get("environment") == name:
+            return False
+        return all(_has_default(one, name) for one in value.values())
+    if isinstance(value, list):
+        return all(_has_default(one, name) for one in value)
+    return True
+
+
+def _memory(service: Mapping[str, Any]) -> int:
+    resources = (service.get("deploy") or {}).get("resources") or {}
+    for found in (
+        (resources.get("reservations") or {}).get("memory"),
+        service.get("mem_reservation"),
+        (resources.get("limits") or {}).get("memory"),
+        service.get("mem_limit"),
+    ):
+        if found is not None and str(found).isdecimal():
+            return int(found)
+    return 0
+
+
+def _count(service: Mapping[str, Any]) -> int:
+    found = (service.get("deploy") or {}).get("replicas", 1)
+    return int(found) if str(found).isdecimal() else 1

@@ -1,0 +1,134 @@
+"""What a deploy would do to the containers of a Compose project, from what is wanted and what runs.
+
+The rule is Compose's own (`pkg/compose/convergence.go`): a container is made anew where the hash of its service's
+configuration, or the image that its name now stands for, is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ops_pipelines.policy.plan import Plan, Step
+
+ContainerState = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+Health = Literal["starting", "healthy", "unhealthy", "none"]
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of a project, as the engine knows it."""
+
+    name: str
+    service: str
+    number: int
+    config_hash: str
+    image: str
+    """Name under which it was made."""
+    image_id: str
+    state: ContainerState
+    health: Health = "none"
+    exit_code: int | None = None
+    started: str = ""
+    """ISO 8601, UTC; empty where it never started."""
+    ports: tuple[int, ...] = ()
+    """Ports of this machine that it publishes."""
+    oneoff: bool = False
+
+
+@dataclass(frozen=True)
+class WantedService:
+    """One service as it is to run."""
+
+    name: str
+    config_hash: str
+    image: str
+    image_id: str | None
+    """What the image's name stands for on the engine; None where it is not there."""
+    replicas: int = 1
+    job: bool = False
+    """Ends by itself: one that exited with 0 is as wanted."""
+
+
+def plan_compose(
+    title: str,
+    wanted: Sequence[WantedService],
+    containers: Sequence[Container],
+    *,
+    volumes: Sequence[str] = (),
+    present_volumes: Sequence[str] = (),
+) -> Plan:
+    """Steps by service, in the order of `wanted`; then what is removed because nothing declares it."""
+    steps = [
+        Step("create", f"volume/{name}", "it is not there") for name in volumes if name not in present_volumes
+    ]
+    by_service: dict[str, list[Container]] = {}
+    for container in containers:
+        if not container.oneoff:
+            by_service.setdefault(container.service, []).append(container)
+    for service in wanted:
+        steps += _service_steps(service, by_service.pop(service.name, []))
+    for name, left in by_service.items():
+        steps.append(Step("remove", f"component/{name}", f"{len(left)} container(s), which nothing declares"))
+    return Plan(title, tuple(steps))
+
+
+def _service_steps(wanted: WantedService, there: Sequence[Container]) -> list[Step]:
+    subject = f"component/{wanted.name}"
+    if not there:
+        if wanted.replicas == 0:
+            return [Step("keep", subject, "no replica is wanted, and none is there")]
+        fetch = [] if wanted.image_id else [Step("fetch", f"image/{wanted.image}", "it is not on the engine")]
+        return [*fetch, Step("create", subject, f"{wanted.replicas} x {wanted.image}")]
+    steps: list[Step] = []
+    kept = sorted(there, key=lambda one: one.number)[: wanted.replicas]
+    if wanted.image_id is None and any(one.config_hash != wanted.config_hash for one in kept):
+        steps.append(Step("fetch", f"image/{wanted.image}", "it is not on the engine"))
+    reason = next((why for one in kept if (why := _outdated(wanted, one))), "")
+    if reason:
+        steps.append(Step("replace", subject, reason))
+    elif stopped := [one for one in kept if not _runs(wanted, one)]:
+        steps.append(Step("start", subject, f"{', '.join(one.name for one in stopped)} {_words(stopped[0])}"))
+    if len(there) < wanted.replicas:
+        steps.append(
+            Step("create", subject, f"{wanted.replicas - len(there)} more, {wanted.replicas} in all")
+        )
+    elif len(there) > wanted.replicas:
+        steps.append(Step("remove", subject, f"{len(there) - wanted.replicas} of {len(there)} replicas"))
+    return steps or [Step("keep", subject, f"{len(there)} x {wanted.image}")]
+
+
+def _outdated(wanted: WantedService, container: Container) -> str:
+    if container.image != wanted.image:
+        return f"image {container.image} -> {wanted.image}"
+    if container.config_hash != wanted.config_hash:
+        return "its configuration, a mounted file or a secret has changed"
+    if wanted.image_id is not None and container.image_id != wanted.image_id:
+        return f"{wanted.image} stands for another image now"
+    return ""
+
+
+def _runs(wanted: WantedService, container: Container) -> bool:
+    if container.state in ("running", "restarting"):
+        return True
+    return wanted.job and container.state == "exited" and container.exit_code == 0
+
+
+def _words(container: Container) -> str:
+    code = f" with {container.exit_code}" if container.exit_code is not None else ""
+    return f"is {container.state}{code}"
+
+
+def replica_health(container: Container) -> tuple[bool | None, str]:
+    """Whether a container is well, with words: False is bad, None is not known yet, or never checked."""
+    if container.state != "running":
+        good = container.state == "exited" and container.exit_code == 0
+        return (True, "ended well") if good else (False, _words(container))
+    words: Mapping[Health, tuple[bool | None, str]] = {
+        "healthy": (True, "healthy"),
+        "unhealthy": (False, "its healthcheck fails"),
+        "starting": (None, "its healthcheck has not passed yet"),
+        "none": (True, "running; it has no healthcheck"),
+    }
+    return words[container.health]

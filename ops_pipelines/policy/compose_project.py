@@ -1,0 +1,198 @@
+"""A Compose project as a revision keeps it: whole, and without the value of any secret.
+
+The model is what `docker compose config --no-interpolate` gives, so that `${NAME}` still stands where it stood.
+Values of variables are kept beside it, but for those of secrets, which are looked up anew each time. Configuration
+files that services mount from the project's folder are kept by their content and mounted from a path that names
+it: Compose then makes exactly those containers anew whose files have changed, and an earlier revision finds its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+_VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)|\$([A-Za-z_]\w*)")
+_SECRET = re.compile(
+    r"PASS(WORD|WD|PHRASE)?(_|$)|PWD$|SECRET|TOKEN|CREDENTIAL|SALT|(API|ACCESS|PRIVATE|ENCRYPTION|MASTER|AUTH)_?KEY|"
+    r"_KEY$|_DSN$|DATABASE_URL$",
+    re.IGNORECASE,
+)
+_PINNED = "ops-file:"
+"""How the source of a mounted file begins that is kept by its content: `ops-file:<digest>/<name>`."""
+_SHORT = re.compile(r"^(?P<source>[./~][^:]*):(?P<target>[^:]+)(:(?P<options>[^:]*))?$")
+
+ReadFile = Callable[[str], str | None]
+"""Content of a configuration file by its path; None for what is kept where it is (a folder, a socket, data)."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a Docker Engine is given."""
+
+    name: str
+    model: Mapping[str, Any]
+    """The Compose model, not interpolated."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Values of the variables that it names, without those of secrets."""
+    references: tuple[str, ...] = ()
+    """Variables that are secrets: their values are looked up when it is applied."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Content of the configuration files that it mounts, by SHA-256."""
+
+    @property
+    def services(self) -> Mapping[str, Mapping[str, Any]]:
+        """Services by name."""
+        found: Mapping[str, Mapping[str, Any]] = self.model.get("services") or {}
+        return found
+
+    @property
+    def digest(self) -> str:
+        """Changes exactly when something of it does."""
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
+
+
+def make_project(
+    name: str,
+    model: Mapping[str, Any],
+    environ: Mapping[str, str],
+    *,
+    secret_names: Collection[str],
+    read: ReadFile,
+) -> Project:
+    """The project of a model. `secret_names` are variables that the stack declares as secrets; whatever else has the
+    name of a secret is one too, as a project of somebody else declares none."""
+    files: dict[str, str] = {}
+    pinned = _pin(copy.deepcopy(dict(model)), read, files)
+    names = sorted(variables_in(pinned))
+    hidden = tuple(one for one in names if one in secret_names or _SECRET.search(one))
+    known = {one: environ[one] for one in names if one not in hidden and one in environ}
+    return Project(name, pinned, known, hidden, files)
+
+
+def to_json(project: Project) -> dict[str, Any]:
+    """The project as a revision keeps it."""
+    return asdict(project)
+
+
+def from_json(raw: Mapping[str, Any]) -> Project:
+    """The project that `to_json` gave. Raises KeyError or TypeError for anything else."""
+    return Project(
+        name=raw["name"],
+        model=raw["model"],
+        variables=dict(raw["variables"]),
+        references=tuple(raw["references"]),
+        files=dict(raw["files"]),
+    )
+
+
+def with_replicas(project: Project, service: str, count: int) -> Project:
+    """The same project with so many containers of one service."""
+    model = copy.deepcopy(dict(project.model))
+    one = model["services"][service]
+    one.pop("scale", None)
+    one["deploy"] = {**(one.get("deploy") or {}), "replicas": count}
+    return replace(project, model=model)
+
+
+def replicas_of(project: Project, service: str) -> int | None:
+    """Containers that a project declares for a service; None where a variable decides."""
+    one = project.services[service]
+    found = one.get("scale", (one.get("deploy") or {}).get("replicas", 1))
+    return int(found) if str(found).isdecimal() else None
+
+
+def placed(project: Project, folder: str, labels: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """The model with its files at `folder`/<digest>/<name>, and more labels by service, ready for Compose."""
+    model = copy.deepcopy(dict(project.model))
+    for holder, key in _file_places(model):
+        if str(holder[key]).startswith(_PINNED):
+            holder[key] = f"{folder}/{str(holder[key]).removeprefix(_PINNED)}"
+    for name, more in labels.items():
+        service = model["services"][name]
+        service["labels"] = {**_as_mapping(service.get("labels")), **more}
+    return model
+
+
+def pinned_files(project: Project) -> Iterator[tuple[str, str]]:
+    """(path below the folder of files, content) of each configuration file."""
+    seen: set[str] = set()
+    for holder, key in _file_places(dict(project.model)):
+        source = str(holder[key])
+        if source.startswith(_PINNED) and source not in seen:
+            seen.add(source)
+            path = source.removeprefix(_PINNED)
+            yield path, project.files[path.split("/")[0]]
+
+
+def variables_in(value: Any) -> set[str]:
+    """Names of the variables that a model refers to, as Compose reads them (`$$` is a dollar sign)."""
+    if isinstance(value, str):
+        return {found[1] or found[2] for found in _VARIABLE.finditer(value) if found[1] or found[2]}
+    if isinstance(value, Mapping):
+        named = {
+            one["environment"]
+            for one in (value.get("secrets") or {}).values()
+            if isinstance(one, Mapping) and isinstance(one.get("environment"), str)
+        } if isinstance(value.get("secrets"), Mapping) else set()  # fmt: skip
+        return named.union(*(variables_in(one) for one in value.values()))
+    if isinstance(value, list):
+        return set().union(*(variables_in(one) for one in value))
+    return set()
+
+
+def secret_variables(model: Mapping[str, Any], service: str) -> tuple[str, ...]:
+    """Variables whose values a service receives as files (`secrets:`), which Compose's own hash leaves out."""
+    declared = model.get("secrets") or {}
+    used = model["services"][service].get("secrets") or []
+    names = [one if isinstance(one, str) else one.get("source", "") for one in used]
+    return tuple(
+        variable for name in names if (variable := (declared.get(name) or {}).get("environment")) is not None
+    )
+
+
+def _pin(model: dict[str, Any], read: ReadFile, files: dict[str, str]) -> dict[str, Any]:
+    for service in (model.get("services") or {}).values():
+        volumes = service.get("volumes")
+        if volumes:
+            service["volumes"] = [_long(volume) for volume in volumes]
+    for holder, key in _file_places(model):
+        path = str(holder[key])
+        content = read(path)
+        if content is not None:
+            digest = hashlib.sha256(content.encode()).hexdigest()
+            files[digest] = content
+            holder[key] = f"{_PINNED}{digest}/{path.rpartition('/')[2]}"
+    return model
+
+
+def _file_places(model: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where the model names a file of this machine that a service mounts: (mapping, its key)."""
+    for service in (model.get("services") or {}).values():
+        for volume in service.get("volumes") or ():
+            if isinstance(volume, dict) and volume.get("type") == "bind" and "source" in volume:
+                yield volume, "source"
+    for config in (model.get("configs") or {}).values():
+        if isinstance(config, dict) and "file" in config:
+            yield config, "file"
+
+
+def _long(volume: Any) -> Any:
+    """A bind mount in Compose's long form; without interpolation, `config` leaves some in the short one."""
+    found = _SHORT.match(volume) if isinstance(volume, str) else None
+    if found is None:
+        return volume
+    long: dict[str, Any] = {"type": "bind", "source": found["source"], "target": found["target"]}
+    if "ro" in (found["options"] or "").split(","):
+        long["read_only"] = True
+    return long
+
+
+def _as_mapping(labels: Any) -> dict[str, str]:
+    if isinstance(labels, list):
+        return {name: value for name, _, value in (str(one).partition("=") for one in labels)}
+    return dict(labels or {})

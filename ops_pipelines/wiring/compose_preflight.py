@@ -1,0 +1,101 @@
+"""What a deploy on target `compose` needs, looked at before anything is changed; all findings at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ops_pipelines.adapters.machine import LocalMachine
+from ops_pipelines.errors import CommandFailed, OpsError
+from ops_pipelines.policy.compose_needs import (
+    gpu_findings,
+    memory_finding,
+    published_ports,
+    secret_findings,
+    version_finding,
+)
+from ops_pipelines.policy.compose_project import Project
+from ops_pipelines.policy.plan import Finding
+from ops_pipelines.wiring.compose_target import ComposeSite
+
+
+def findings(here: ComposeSite) -> tuple[Finding, ...]:
+    """Engine, plugin, secrets, images, ports, volumes, networks, memory, cards."""
+    try:
+        info = here.docker.info()
+        compose = here.tool(None).version()
+    except OpsError as error:
+        return (Finding("docker", False, error.message, error.remedy),)
+    project = here.render()
+    found = [
+        Finding("docker", True, f"Docker Engine {info.version}, {info.cpus} CPUs"),
+        version_finding(compose),
+        *secret_findings(project, here.values_or_errors(project)),
+    ]
+    if any(one.ok is False for one in found):
+        return tuple(found)  # nothing can be resolved without them
+    try:
+        resolved = here.tool(project).resolved(here.place(project))
+    except CommandFailed as error:
+        return (*found, Finding("compose", False, f"{error.message}\n{error.output}".strip(), error.remedy))
+    services: Mapping[str, Mapping[str, Any]] = resolved.get("services") or {}
+    found += _images(here, services)
+    found += _ports(here, project, services)
+    found += _external(here, resolved)
+    found += [memory_finding(services, info.memory), *gpu_findings(services, info.runtimes)]
+    return tuple(found)
+
+
+def _images(here: ComposeSite, services: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    named = {name: str(one["image"]) for name, one in services.items() if one.get("image")}
+    present = here.docker.image_ids(named.values())
+    for image, known in present.items():
+        if known is None:
+            yield Finding(
+                f"image/{image}", False, "is not on the engine", "the deploy pulls it first", "warning"
+            )
+        else:
+            yield Finding(f"image/{image}", True, known.removeprefix("sha256:")[:12])
+    for name, one in services.items():
+        if (
+            not one.get("image")
+            and here.docker.image_ids([f"{here.target.project}-{name}"]).popitem()[1] is None
+        ):
+            remedy = f"build it: ops-pipelines build {here.site.name}"
+            yield Finding(f"image/{here.target.project}-{name}", False, f"{name} is not built", remedy)
+
+
+def _ports(
+    here: ComposeSite, project: Project, services: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Finding]:
+    ours = {port for one in here.docker.containers(project.name) for port in one.ports}
+    taken = here.docker.published()
+    machine = LocalMachine(here.site.settings.environ.get("PATH", "")) if here.docker.is_local else None
+    for port, service in published_ports(services):
+        subject = f"port/{port}"
+        remedy = f"stop it, or publish another port of {service}"
+        if port in ours:
+            yield Finding(subject, True, f"held by this project itself, for {service}")
+        elif port in taken:
+            yield Finding(subject, False, f"taken by container {taken[port]}; {service} needs it", remedy)
+        elif machine is not None and machine.port_state(port) == "taken":
+            holders = ", ".join(f"{one.name} (pid {one.pid})" for one in machine.holders(port) or ())
+            yield Finding(
+                subject, False, f"taken by {holders or 'another process'}; {service} needs it", remedy
+            )
+        else:
+            yield Finding(subject, True, f"free for {service}")
+
+
+def _external(here: ComposeSite, resolved: Mapping[str, Any]) -> Iterator[Finding]:
+    for kind, there in (("volumes", here.docker.has_volume), ("networks", here.docker.has_network)):
+        for key, one in (resolved.get(kind) or {}).items():
+            if not (one or {}).get("external"):
+                continue
+            name = one.get("name") or key
+            subject, word = f"{kind[:-1]}/{name}", kind[:-1]
+            if there(name):
+                yield Finding(subject, True, "is there")
+            else:
+                how = f"make it: docker {word} create {name}"
+                yield Finding(subject, False, "is declared external and is not there", how)

@@ -1,0 +1,160 @@
+"""Target `process` of one stack: plain processes of this machine, kept by supervisord."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ops_pipelines.adapters._supervisor_resting import resting
+from ops_pipelines.engines import deploy as engine
+from ops_pipelines.engines._deploy_needs import Deployed, ReplicaStatus, RevisionFacts
+from ops_pipelines.engines.ports import Fence, Progress, Supervisor
+from ops_pipelines.engines.revisions import Revision
+from ops_pipelines.errors import OpsError, UsageError
+from ops_pipelines.policy.plan import Finding, Plan
+from ops_pipelines.policy.processes import programs_from_json, programs_to_json
+from ops_pipelines.wiring import asking, revisions
+from ops_pipelines.wiring.asking import smoke
+from ops_pipelines.wiring.connect import places, supervisor, tools
+from ops_pipelines.wiring.site import Site
+
+_AT_REST = ("stopped", "stopping", "fatal")
+_RESTS = (
+    "supervisord does not run on this machine: a deploy starts it, and with it every program that it knows"
+)
+
+
+def plan(site: Site, *, to: int | None = None) -> Plan:
+    """What a deploy (or going back to revision `to`) would change."""
+    manager, notes = _looked_at(site)
+    before = revisions.before(site)
+    if to is None:
+        found = engine.plan(revisions.scaled(site, before), places(site), manager, before=before)
+    else:
+        earlier = revisions.read(site, to)
+        wanted = programs_from_json(earlier.artifact)
+        found = engine.plan_programs(site.name, wanted, manager, before=before)
+        found = replace(found, title=f"go back to revision {to} of {site.name}")
+        notes += revisions.differences(site, earlier)
+    return replace(found, warnings=(*notes, *found.warnings))
+
+
+def _looked_at(site: Site) -> tuple[Supervisor, tuple[str, ...]]:
+    """What answers for the programs of this machine, also where supervisord does not run."""
+    manager = supervisor(site.settings)
+    asleep = resting(manager)
+    return (asleep, (_RESTS,)) if asleep else (manager, ())
+
+
+def preflight(site: Site) -> tuple[Finding, ...]:
+    """Everything that a deploy needs, the good findings too."""
+    before = revisions.before(site)
+    manager, _ = _looked_at(site)
+    hands = replace(tools(supervisor(site.settings), site.settings), supervisor=manager)
+    found = engine.preflight(
+        revisions.scaled(site, before),
+        places(site),
+        hands,
+        before=before,
+        checks=lambda: asking.dimensions(site),
+    )
+    return (*found, *asking.unused_settings(site))
+
+
+def deploy(site: Site, *, earlier: Revision | None, by: str, fence: Fence, progress: Progress) -> Deployed:
+    """Deploy what is declared, or the `earlier` revision, under the stack's lease."""
+    supervisor(site.settings).ensure_running()
+    if earlier is None:
+        return _forward(site, by, fence, progress)
+    return _back(site, earlier, by, fence, progress)
+
+
+def _forward(site: Site, by: str, fence: Fence, progress: Progress) -> Deployed:
+    before = revisions.before(site)
+    return engine.deploy(
+        revisions.scaled(site, before),
+        places(site),
+        tools(supervisor(site.settings), site.settings),
+        fence=fence,
+        record=_recorder(site, by),
+        smoke=lambda: smoke(site),
+        before=before,
+        checks=lambda: asking.dimensions(site),
+        progress=progress,
+    )
+
+
+def _back(site: Site, earlier: Revision, by: str, fence: Fence, progress: Progress) -> Deployed:
+    return engine.rollback(
+        site.name,
+        programs_from_json(earlier.artifact),
+        tools(supervisor(site.settings), site.settings),
+        fence=fence,
+        record=_recorder(site, by, earlier),
+        smoke=lambda: asking.for_information(smoke(site)),
+        before=revisions.before(site),
+        progress=progress,
+    )
+
+
+def _recorder(site: Site, by: str, of: Revision | None = None) -> Callable[[RevisionFacts], int]:
+    def record(facts: RevisionFacts) -> int:
+        note = facts.reason if of is None else f"rollback to {of.number}"
+        return revisions.record(site, programs_to_json(facts.programs), by, note, of=of)
+
+    return record
+
+
+def scale(site: Site, component: str, count: int, fence: Fence) -> None:
+    """Bring one component to `count` replicas. Raises UsageError for a stack that was never deployed."""
+    before = revisions.before(site)
+    if not before:
+        raise UsageError(
+            f"{site.name} was never deployed, so there is nothing to scale",
+            remedy=f"deploy it first: ops-pipelines deploy {site.name}",
+        )
+    engine.scale(
+        site.stack,
+        places(site),
+        component,
+        count,
+        tools(supervisor(site.settings), site.settings),
+        fence=fence,
+        record=_recorder(site, "scaling"),
+        before=before,
+    )
+
+
+def status(site: Site) -> tuple[ReplicaStatus, ...]:
+    """Each replica as it is now."""
+    try:
+        declared = revisions.scaled(site, revisions.before(site))
+    except OpsError:  # without the bucket, what is declared must do
+        declared = site.stack
+    return engine.status(declared, places(site), tools(supervisor(site.settings), site.settings))
+
+
+def replica_numbers(site: Site, component: str) -> tuple[int, ...] | None:
+    """Numbers of the replicas of a component that are up or coming up; None where that is unknown.
+
+    One that was stopped or has given up carries no load.
+    """
+    try:
+        seen = supervisor(site.settings).status()
+    except OpsError:
+        return None
+    start = f"{site.name}.{component}."
+    ours = {name.removeprefix(start): one.state for name, one in seen.items() if name.startswith(start)}
+    if "unknown" in ours.values():
+        return None
+    return tuple(
+        sorted(int(word) for word, state in ours.items() if word.isdecimal() and state not in _AT_REST)
+    )
+
+
+def drift(site: Site) -> Plan:
+    """What differs between what runs and what is declared. Raises Unreachable where what runs is unknown."""
+    earlier = revisions.before(site)
+    return engine.plan(
+        revisions.scaled(site, earlier), places(site), supervisor(site.settings), before=earlier
+    )

@@ -1,0 +1,54 @@
+"""The targets that a stack can run on, and what each of them can do."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from ops_pipelines.engines._deploy_needs import Deployed, ReplicaStatus
+from ops_pipelines.engines.ports import Fence, Progress
+from ops_pipelines.engines.revisions import Revision
+from ops_pipelines.policy.plan import Finding, Plan
+from ops_pipelines.wiring import compose_target, process_target
+from ops_pipelines.wiring.site import Site
+
+
+class Target(Protocol):
+    """What a target does for a stack; one module for each."""
+
+    def plan(self, site: Site, *, to: int | None = None) -> Plan:
+        """What a deploy, or going back to revision `to`, would change. Nothing is changed by it."""
+        ...
+
+    def preflight(self, site: Site) -> tuple[Finding, ...]:
+        """Everything that a deploy needs, the good findings too. Nothing is changed by it."""
+        ...
+
+    def deploy(
+        self, site: Site, *, earlier: Revision | None, by: str, fence: Fence, progress: Progress
+    ) -> Deployed:
+        """Deploy what is declared, or an earlier revision. Raises PreflightFailed, DeployFailed, LeaseLost."""
+        ...
+
+    def scale(self, site: Site, component: str, count: int, fence: Fence) -> None:
+        """Bring one component to `count` replicas. Raises UsageError for a stack that was never deployed."""
+        ...
+
+    def status(self, site: Site) -> tuple[ReplicaStatus, ...]:
+        """Each replica as it is now."""
+        ...
+
+    def replica_numbers(self, site: Site, component: str) -> tuple[int, ...] | None:
+        """Numbers of a component's replicas that carry load; None where that is unknown."""
+        ...
+
+    def drift(self, site: Site) -> Plan:
+        """What differs between what runs and what is declared. Raises Unreachable."""
+        ...
+
+
+_TARGETS = {"process": process_target, "compose": compose_target}
+
+
+def on(site: Site) -> Target:
+    """The target of a stack that this version acts on. Raises KeyError for another."""
+    return cast("Target", _TARGETS[site.stack.target.kind])

@@ -1,0 +1,318 @@
+"""Target `compose` on a real Docker Engine: deploy, change, fail, go back, scale, drift, and be killed half-way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from ops_pipelines.adapters.s3 import S3Store
+from ops_pipelines.errors import DeployFailed, LeaseHeld, PreflightFailed, RevisionUnknown
+from ops_pipelines.settings import load_settings
+from ops_pipelines.wiring import deployments, revisions
+from ops_pipelines.wiring.connect import lease
+from ops_pipelines.wiring.site import Site, load_fleet
+from tests.servers.docker import IMAGE, Docker
+from tests.servers.seaweed import Seaweed
+from tests.waiting import free_ports, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+SECRET = "a-password-that-nobody-may-see"
+SERVE = "mkdir -p /w; cat /conf.txt > /w/index.html; exec httpd -f -p 80 -h /w"
+BACK = "mkdir -p /w; cat /run/secrets/pw > /w/index.html; exec httpd -f -p 80 -h /w"
+ASK = {"test": ["CMD", "wget", "-qO-", "http://127.0.0.1/"], "interval": "0.3s", "retries": 5}
+
+
+@dataclass
+class Stand:
+    """A page and its backend, as somebody declares them, with a bucket of a real store."""
+
+    docker: Docker
+    folder: Path
+    environ: dict[str, str]
+    port: int
+    project: str
+    services: dict[str, Any] = field(default_factory=dict)
+
+    def write(self) -> Site:
+        """The stack as its files stand now."""
+        (self.folder / "compose.yaml").write_text(
+            yaml.safe_dump(
+                {
+                    "services": self.services,
+                    "volumes": {"data": {}},
+                    "secrets": {"pw": {"environment": "WEB_PASSWORD"}},
+                }
+            )
+        )
+        return load_fleet(load_settings(self.environ, cwd=self.folder)).site("web")
+
+    def deploy(self) -> deployments.DeployResult:
+        return deployments.deploy(self.write(), by="test")
+
+    @property
+    def page(self) -> str:
+        """What the page says to a visitor."""
+        return httpx.get(f"http://127.0.0.1:{self.port}", timeout=5).text.strip()
+
+    @property
+    def started(self) -> dict[str, str]:
+        """Container -> when it was started: the same answer twice means that nothing was touched."""
+        return {one.name: one.started for one in self.docker.engine.containers(self.project)}
+
+    def subjects(self, site: Site) -> dict[str, str]:
+        return {step.subject: step.verb for step in deployments.plan(site).steps}
+
+
+@pytest.fixture
+def stand(docker: Docker, seaweed: Seaweed, bucket: str, tmp_path: Path) -> Iterator[Stand]:
+    [port] = free_ports(1)
+    project = f"web{port}"
+    environ = {
+        **docker.environ,
+        "OPS_HOME": str(tmp_path / "home"),
+        "OPS_STACKS_DIR": str(tmp_path / "deploy"),
+        "WEB_PASSWORD": SECRET,
+        "S3A": seaweed.access_key,
+        "S3S": seaweed.secret_key,
+    }
+    folder = tmp_path / "deploy" / "web"
+    folder.mkdir(parents=True)
+    (folder / "conf.txt").write_text("one")
+    (folder / "stack.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "stack": "web",
+                "description": "A page and its backend.",
+                "owners": ["team:platform"],
+                "target": {"kind": "compose", "project": project},
+                "secrets": {"pw": "${WEB_PASSWORD}", "a": "${S3A}", "s": "${S3S}"},
+                "components": {
+                    "web": {"kind": "app", "ports": {"http": port}, "health": {"within": "20s"}},
+                    "back": {"kind": "app", "health": {"within": "10s"}},
+                },
+                "backup": {
+                    "bucket": bucket,
+                    "endpoint": seaweed.endpoint,
+                    "access_key": "a",
+                    "secret_key": "s",
+                    "lease": "30s",
+                },
+            }
+        )
+    )
+    services: dict[str, Any] = {
+        "web": {
+            "image": IMAGE,
+            "init": True,
+            "command": ["sh", "-c", SERVE],
+            "ports": [f"127.0.0.1:{port}:80"],
+            "volumes": ["./conf.txt:/conf.txt:ro", "data:/data"],
+            "healthcheck": ASK,
+            "depends_on": {"back": {"condition": "service_healthy"}},
+        },
+        "back": {
+            "image": IMAGE,
+            "init": True,
+            "command": ["sh", "-c", BACK],
+            "secrets": ["pw"],
+            "healthcheck": ASK,
+        },
+    }
+    yield Stand(docker, folder, environ, port, project, services)
+    docker.remove(project)
+
+
+def test_deploy_change_and_go_back(stand: Stand) -> None:
+    site = stand.write()
+    assert stand.subjects(site) == {
+        "volume/data": "create",
+        "component/back": "create",
+        "component/web": "create",
+    }
+    assert stand.deploy().revision == 1
+    assert stand.page == "one"
+    assert {row["answers"] for row in deployments.status_rows(site)} == {"yes"}
+    assert [one.ok for one in deployments.drift_findings(site)] == [True]
+
+    before = stand.started
+    again = stand.deploy()
+    assert (again.revision, again.recorded, again.plan.empty) == (1, False, True)
+    assert stand.started == before
+
+    (stand.folder / "conf.txt").write_text("two")
+    assert stand.subjects(stand.write()) == {"component/back": "keep", "component/web": "replace"}
+    assert stand.deploy().revision == 2
+    assert stand.page == "two"
+    assert stand.started[f"{stand.project}-back-1"] == before[f"{stand.project}-back-1"]
+
+    back = deployments.deploy(site, to=1, by="test")
+    assert back.revision == 3
+    assert stand.page == "one", "the file of the earlier revision came back with it"
+    assert (stand.folder / "conf.txt").read_text() == "two", "whose file it is, is left alone"
+    with pytest.raises(RevisionUnknown):
+        deployments.deploy(site, to=9, by="test")
+
+
+def test_a_failed_upgrade_puts_the_earlier_revision_back(stand: Stand) -> None:
+    stand.deploy()
+    stand.services["back"]["command"] = ["sh", "-c", "echo it will never answer; exec sleep 1000"]
+    with pytest.raises(DeployFailed) as caught:
+        stand.deploy()
+    words = str(caught.value)
+    assert "back" in words
+    assert "it will never answer" in words
+    assert "the earlier revision was put back and is healthy" in words
+    assert SECRET not in words
+    assert stand.page == "one"
+    newest = revisions.newest(stand.write())
+    assert newest is not None
+    assert newest.number == 1
+
+
+def test_a_failed_first_deploy_leaves_nothing_running(stand: Stand) -> None:
+    stand.services["web"]["command"] = ["sh", "-c", "echo no; exit 3"]
+    with pytest.raises(DeployFailed, match="what the deploy had started was removed"):
+        stand.deploy()
+    assert stand.started == {}
+    assert revisions.newest(stand.write()) is None
+
+
+def test_a_changed_secret_makes_anew_those_that_receive_it(stand: Stand) -> None:
+    stand.deploy()
+    before = stand.started
+    stand.environ["WEB_PASSWORD"] = "another-password-of-length"
+    assert stand.subjects(stand.write()) == {"component/back": "replace", "component/web": "keep"}
+    stand.deploy()
+    after = stand.started
+    assert after[f"{stand.project}-back-1"] != before[f"{stand.project}-back-1"]
+    held = stand.docker.run("exec", f"{stand.project}-back-1", "cat", "/run/secrets/pw")
+    assert held == "another-password-of-length"
+
+
+def test_no_secret_is_kept_on_disk_or_in_the_bucket(stand: Stand, seaweed: Seaweed, bucket: str) -> None:
+    stand.services["web"]["environment"] = {"URL": "pg://u:${WEB_PASSWORD}@db/x"}
+    stand.deploy()
+    home = Path(stand.environ["OPS_HOME"])
+    assert [path for path in home.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()] == []
+    store: S3Store = seaweed.store(bucket)
+    keys = [info.key for info in store.list("")]
+    assert any("revisions" in key for key in keys)
+    assert [key for key in keys if SECRET.encode() in store.get(key)[0]] == []
+    inside = stand.docker.run("exec", f"{stand.project}-web-1", "sh", "-c", "echo $URL")
+    assert inside == f"pg://u:{SECRET}@db/x"
+
+
+def test_preflight_names_all_that_is_missing(stand: Stand) -> None:
+    stand.docker.run("run", "-d", "--network", "host", "--name", f"squat{stand.port}", IMAGE, "sleep", "300")
+    stand.docker.run(
+        "exec", "-d", f"squat{stand.port}", "httpd", "-f", "-p", f"127.0.0.1:{stand.port}", "-h", "/bin"
+    )
+    try:
+        until(
+            lambda: httpx.get(f"http://127.0.0.1:{stand.port}").status_code > 0,
+            what="the squatter",
+            seconds=10,
+        )
+        stand.services["web"]["networks"] = ["default"]
+        site = stand.write()
+        compose = yaml.safe_load((stand.folder / "compose.yaml").read_text())
+        compose["volumes"]["data"] = {"external": True, "name": f"elsewhere{stand.port}"}
+        (stand.folder / "compose.yaml").write_text(yaml.safe_dump(compose))
+        with pytest.raises(PreflightFailed) as caught:
+            deployments.require_preflight(site)
+        assert f"port/{stand.port}: taken by" in caught.value.message
+        assert f"docker volume create elsewhere{stand.port}" in caught.value.message
+        assert stand.started == {}
+    finally:
+        stand.docker.run("rm", "-f", f"squat{stand.port}")
+
+
+def test_an_image_that_cannot_be_had(stand: Stand) -> None:
+    stand.deploy()
+    stand.services["web"]["image"] = "registry.invalid/nobody:1"
+    with pytest.raises(DeployFailed) as caught:
+        stand.deploy()
+    assert "registry.invalid" in str(caught.value)
+    assert stand.page == "one"
+
+
+def test_scaling_drift_and_removed_services(stand: Stand) -> None:
+    stand.deploy()
+    site = stand.write()
+    with lease(site, "test") as fence:
+        deployments.scale_held(site, "back", 2, fence)
+    assert deployments.replicas(site, "back") == 2
+    stand.docker.run("stop", "-t", "1", f"{stand.project}-web-1")
+    drifted = [one for one in deployments.drift_findings(site) if one.ok is False]
+    assert any("component/web" in one.subject and "exited" in one.message for one in drifted)
+    assert "NO" in {row["answers"] for row in deployments.status_rows(site)}
+    stand.services["late"] = {"image": IMAGE, "init": True, "command": ["sleep", "300"]}
+    stand.deploy()
+    assert stand.page == "one"
+    del stand.services["late"]
+    assert stand.subjects(stand.write())["component/late"] == "remove"
+    stand.deploy()
+    assert f"{stand.project}-late-1" not in stand.started
+
+
+def test_a_job_that_ended_well_is_as_wanted(stand: Stand) -> None:
+    stand.services["prepare"] = {"image": IMAGE, "command": ["true"], "restart": "no"}
+    stand.services["web"]["depends_on"]["prepare"] = {"condition": "service_completed_successfully"}
+    stand.deploy()
+    assert stand.deploy().plan.empty
+
+
+def test_two_at_once_one_waits_with_words(stand: Stand) -> None:
+    site = stand.write()
+    with lease(site, "somebody else's work"), pytest.raises(LeaseHeld, match="somebody else's work"):
+        deployments.deploy(site, by="test")
+    assert stand.started == {}
+
+
+@pytest.mark.parametrize("seconds", [0.6, 1.2, 2.0, 3.0])
+def test_a_deploy_that_is_killed_is_finished_by_the_next(stand: Stand, seconds: float) -> None:
+    stand.deploy()
+    (stand.folder / "conf.txt").write_text("two")
+    stand.services["back"]["environment"] = {"A": "1"}
+    stand.write()
+    program = shutil.which("ops-pipelines", path=str(Path(sys.executable).parent))
+    assert program is not None
+    killed = subprocess.Popen(
+        [program, "deploy", "web"],
+        env=stand.environ,
+        cwd=stand.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        killed.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+    site = stand.write()
+    until(lambda: _free(site), what="the lease of the killed deploy to expire", seconds=60)
+    done = stand.deploy()
+    assert stand.page == "two"
+    assert done.revision == 2
+    assert stand.deploy().plan.empty
+
+
+def _free(site: Site) -> bool:
+    try:
+        with lease(site, "test"):
+            return True
+    except LeaseHeld:
+        return False

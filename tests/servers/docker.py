@@ -1,0 +1,135 @@
+"""A real Docker Engine with Compose v2, in folders of its own; its one image is busybox, as no registry is asked."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ops_pipelines.adapters.docker_engine import DockerEngine
+from tests.parts import require
+from tests.waiting import until
+
+IMAGE = "ops-test/busybox:1"
+_POOL = "base=10.{0}.0.0/16,size=24"
+
+
+@dataclass(frozen=True)
+class Docker:
+    """A running engine, and how it is reached."""
+
+    socket: Path
+    config: Path
+    folder: Path
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """What a client's environment holds."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "DOCKER_HOST": f"unix://{self.socket}",
+            "DOCKER_CONFIG": str(self.config),
+        }
+
+    @property
+    def engine(self) -> DockerEngine:
+        """The project's own adapter on it."""
+        return DockerEngine(self.environ)
+
+    def run(self, *words: str, stdin: bytes = b"") -> str:
+        """`docker ...`, which must succeed; what it printed."""
+        done = subprocess.run(
+            ["docker", *words],
+            env=dict(self.environ),
+            input=stdin,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"docker {words}: {done.stderr.decode()}"
+        return done.stdout.decode().strip()
+
+    def image(self, name: str, *changes: str) -> str:
+        """Make an image of busybox alone, and return its id. `changes` are Dockerfile instructions."""
+        archive = io.BytesIO()
+        busybox = Path(shutil.which("busybox") or "/bin/busybox").read_bytes()
+        applets = subprocess.run(
+            ["busybox", "--list"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            entry = tarfile.TarInfo("bin/busybox")
+            entry.size, entry.mode = len(busybox), 0o755
+            tar.addfile(entry, io.BytesIO(busybox))
+            for applet in applets:
+                link = tarfile.TarInfo(f"bin/{applet}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                if applet != "busybox":
+                    tar.addfile(link)
+        words = [word for change in changes for word in ("--change", change)]
+        return self.run("import", *words, "-", name, stdin=archive.getvalue())
+
+    def remove(self, project: str) -> None:
+        """Everything of a Compose project, its volumes too."""
+        label = f"label=com.docker.compose.project={project}"
+        for kind, delete in (
+            ("ps -aq", "rm -fv"),
+            ("volume ls -q", "volume rm"),
+            ("network ls -q", "network rm"),
+        ):
+            found = self.run(*kind.split(), "--filter", label).split()
+            if found:
+                self.run(*delete.split(), *found)
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """One engine for the session."""
+    found, compose = require("docker"), require("compose")
+    if os.geteuid() != 0:
+        pytest.skip("a Docker Engine of one's own needs root")
+    folder = Path(tempfile.mkdtemp(prefix="ops-docker-"))
+    plugins = folder / "config" / "cli-plugins"
+    plugins.mkdir(parents=True)
+    shutil.copy(compose.path, plugins / "docker-compose")
+    here = Docker(folder / "docker.sock", folder / "config", folder)
+    words = [
+        f"--data-root={folder / 'data'}",
+        f"--exec-root={folder / 'exec'}",
+        f"--pidfile={folder / 'pid'}",
+        f"--host=unix://{here.socket}",
+        "--bridge=none",  # another engine's, where one runs on this machine, is then left alone
+        f"--default-address-pool={_POOL.format(200 + os.getpid() % 50)}",
+    ]
+    with (folder / "log").open("wb") as log:
+        daemon = subprocess.Popen([found.path, *words], stdout=log, stderr=log, start_new_session=True)
+    try:
+        until(lambda: _answers(here, daemon, folder / "log"), what="the Docker Engine to answer", seconds=60)
+        here.image(IMAGE, 'CMD ["/bin/sh"]')
+        yield here
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        try:
+            daemon.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(daemon.pid, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(here: Docker, daemon: subprocess.Popen[bytes], log: Path) -> bool:
+    assert daemon.poll() is None, log.read_text(errors="replace")[-2000:]
+    if not here.socket.exists():
+        return False
+    done = subprocess.run(
+        ["docker", "info"], env=dict(here.environ), capture_output=True, timeout=30, check=False
+    )
+    return done.returncode == 0
