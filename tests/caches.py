@@ -151,7 +151,7 @@ def fetch_from(
 
     def fetch(entry: FileEntry, path: Path) -> None:
         assert replaces or not path.exists()
-        temporary = path.with_name(f".fetching-{path.name[:20]}")
+        temporary = path.with_name(f".fetching-{sha256(path.name.encode())[:16]}")
         temporary.write_bytes(bucket[entry.sha256])
         temporary.chmod(entry.mode)
         temporary.replace(path)

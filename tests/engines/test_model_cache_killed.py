@@ -29,7 +29,7 @@ _CHANGES = {
 BIG = b"weights" * 20_000
 
 
-def _kill_at(step: int) -> None:
+def kill_at(step: int) -> None:
     """Kill this process just before its `step`-th change of the file system."""
     seen = 0
 
@@ -46,7 +46,7 @@ def _kill_at(step: int) -> None:
     sys.addaudithook(hook)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange_in_steps(one: Path, other: Path) -> bool:
     """The real exchange, with a step before it and one after it."""
     sys.audit("ops.exchange")
     done = real_exchange(one, other)
@@ -71,8 +71,8 @@ def _killed_at(
     child = os.fork()
     if child == 0:
         try:
-            _folders.exchange = _exchange if can_exchange else lambda one, other: False
-            _kill_at(step)
+            _folders.exchange = exchange_in_steps if can_exchange else lambda one, other: False
+            kill_at(step)
             _restore(roots, part, bucket)
             os._exit(0)
         except BaseException:  # noqa: BLE001 - the parent sees the status
