@@ -27,6 +27,12 @@ class Known:
     sha256: str
     git: str | None = None
     text: str | None = None
+    read_at: int = 0
+    """When its content was last read (seconds since 1970)."""
+    again: bool = False
+    """Whether that was a reading without need, to find rot."""
+    rotten: str = ""
+    """Digest that it was found to have although nothing wrote to it; `sha256` is what it had before."""
 
     def unchanged(self, now: os.stat_result) -> bool:
         """Whether a file still is the one that was read. A write moves ctime even where mtime is set back."""

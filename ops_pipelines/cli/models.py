@@ -1,4 +1,4 @@
-"""Verbs of single models: models list, export, import; and what `restore --model` does."""
+"""Verbs of single models: models list, export, import, repair; and what `restore --model` does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ops_pipelines.cli._shared import bucket_options, say_bad, show_dry
-from ops_pipelines.cli.output import Context, errors_in, json_option, show_json, show_rows
+from ops_pipelines.cli.output import Context, errors_in, json_option, show_findings, show_json, show_rows
 from ops_pipelines.cli.progress import progress
 from ops_pipelines.engines.models import Picked
 from ops_pipelines.engines.ports import Fetch
@@ -120,6 +120,22 @@ def import_model(
     else:
         target = wiring.cache_target(site, wiring.cache_for(site, picked, cache))
     return _put(picked, fetch, target, apply=apply, as_json=as_json)
+
+
+@models.command(name="repair")
+@click.argument("stack")
+@click.option("--apply", is_flag=True, help="Do it. Without it, the plan is shown and nothing changes.")
+@json_option
+@click.pass_obj
+def repair_models(context: Context, stack: str, apply: bool, as_json: bool) -> int:
+    """Put models of STACK right that are corrupt or not whole, from another replica or the newest snapshot."""
+    site = context.site(stack)
+    with progress() as report:
+        if not apply:
+            show_dry(wiring.plan_repair(site, report), as_json=as_json)
+            return 0
+        findings = wiring.repair(site, by="command line", progress=report)
+    return show_findings(findings, as_json=as_json, good="every model is whole and right")
 
 
 def restore_model(

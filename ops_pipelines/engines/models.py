@@ -69,7 +69,7 @@ def pick_here(inventories: Sequence[Inventory], word: str) -> tuple[Picked, Inve
         for model in inventory.models:
             if (model.name, model.revision) != (chosen.name, chosen.revision):
                 continue
-            if not (why := _why_not(inventory, model)):
+            if not (why := why_not(inventory, model)):
                 entries = cache_pick.entries_of(model, layout, cache_pick.entries_here(inventory))
                 return Picked(layout, model, entries), inventory
             wrong = wrong or f"{place(inventory)}: {why}"
@@ -80,7 +80,8 @@ def pick_here(inventories: Sequence[Inventory], word: str) -> tuple[Picked, Inve
     )
 
 
-def _why_not(inventory: Inventory, model: CacheModel) -> str:
+def why_not(inventory: Inventory, model: CacheModel) -> str:
+    """What is wrong with a model of a live cache, or nothing."""
     if not model.complete:
         return f"{', '.join(model.missing[:3])} is not there"
     files = inventory.by_path()
@@ -134,7 +135,7 @@ def _proved(merged: Merge, now: Inventory) -> Finding:
     name, revision = merged.model.name, merged.model.revision
     subject = f"{place(now)}: {name}"
     found = [model for model in now.models if (model.name, model.revision) == (name, revision)]
-    why = _why_not(now, found[0]) if found else "it is not there"
+    why = why_not(now, found[0]) if found else "it is not there"
     if why:
         return Finding(subject, False, f"{name} was put there, and {why}", "run the same command again")
     return Finding(subject, True, f"{name} is there whole, revision {revision[:12]}")

@@ -22,10 +22,15 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PIN = 12
 """Digits of a pin that are enough: as many as `ollama list` shows."""
 
+REPAIR = (
+    "put the model back from another replica or the newest snapshot that holds it: `ops-pipelines models repair "
+    "STACK` shows which; or pull it again with repair"
+)
+
 _REMEDY: dict[ModelState, str] = {
     "missing": "pull it: materialise the stack's model_cache, or deploy the stack",
     "partial": "pull it again: the download goes on where it stopped",
-    "corrupt": "restore the cache from the last verified snapshot, or pull the model again with repair",
+    "corrupt": REPAIR,
     "moved": "if the new content is wanted, change the model's `digest` in the stack file; else restore the"
     " cache from the snapshot that holds the pinned one",
     "extra": "declare the model in the stack file, or delete it where it is not needed",
@@ -206,13 +211,18 @@ def _no_folder(inventory: Inventory) -> Finding:
     )
 
 
+def owned(file: CacheFile, models: Sequence[CacheModel]) -> str:
+    """A file and the models that need it, for a sentence."""
+    users = list(dict.fromkeys(model.name for model in models if file.path in model.files))
+    return f"{file.path} of {', '.join(users)}" if users else f"{file.path} (no model uses it)"
+
+
 def _corrupt(where: str, file: CacheFile, models: Sequence[CacheModel]) -> Finding:
     users = [model.name for model in models if file.path in model.files]
-    whose = f" of {', '.join(users)}" if users else " (no model uses it)"
     return Finding(
         subject=f"{where}: {file.path}",
         ok=False,
-        message=f"{file.path}{whose} is corrupt: {faults(file)}",
+        message=f"{owned(file, models)} is corrupt: {faults(file)}",
         remedy=_REMEDY["corrupt"] if users else "delete the file: no model needs it",
         severity="error" if users else "warning",
     )

@@ -47,10 +47,15 @@ class Promises:
                 link=one.link,
                 mode=one.mode,
                 git=one.git,
-                fault=self.faults.get(path, ""),
+                fault=self.faults.get(path) or self._rot(one),
             )
             for path, one in sorted(seen.items())
         )
+
+    def _rot(self, one: Seen) -> str:
+        """What a reading found, unless the content is what is promised: then the memory of it was wrong."""
+        promised = self.expected.get(one.path)
+        return "" if promised is not None and promised in (one.sha256, one.git) else one.fault
 
 
 def chain(path: str, links: Mapping[str, str | None]) -> tuple[str, ...]:

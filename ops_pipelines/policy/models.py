@@ -25,6 +25,8 @@ class Seen:
     mode: int = 0o644
     text: str | None = None
     """Content of a note (a manifest, a ref, a listing) that tells how files make models."""
+    fault: str = ""
+    """What is wrong with its content whatever its name promises: it rotted on the disk."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Inventory:
     """Paths of downloads that were not finished."""
     hashed: int = 0
     """Files whose content was read this time; the others were unchanged since the last inventory."""
+    again: int = 0
+    """Files of those that were unchanged, and read all the same to find rot."""
     problems: tuple[Finding, ...] = ()
     """What could not be read or does not belong there."""
     exists: bool = True

@@ -27,6 +27,9 @@ class ModelCache(Declared):
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     size: Size | None = None
     """Space that is set aside for it."""
+    reread_days: Annotated[int, Field(ge=0, le=365)] = 14
+    """Days in which the nightly backups read all unchanged files once again, a share each night, so that rot is
+    found. 0: never."""
     backup: Backed = True
     reason: str = ""
     """Why it is not backed up (`backup: none`)."""

@@ -40,8 +40,9 @@ __all__ = [
 ]  # fmt: skip
 
 
-def inventory_of(site: Site, cache: str, *, reread: bool = False) -> TakeInventory:
-    """Takes the inventory of one replica of a cache, reading only files that changed."""
+def inventory_of(site: Site, cache: str, *, reread: bool = False, reread_days: int = 0) -> TakeInventory:
+    """Takes the inventory of one replica of a cache, reading only files that changed, and tonight's share of those
+    that did not where it is to be all of them in `reread_days`."""
     declared, folders = site.stack.caches[cache], caches(site)[cache]
 
     def take(replica: int, progress: Progress) -> Inventory:
@@ -53,6 +54,7 @@ def inventory_of(site: Site, cache: str, *, reread: bool = False) -> TakeInvento
             replica=replica,
             index=index,
             reread=reread,
+            reread_days=reread_days,
             progress=progress,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,10 @@ from typing import Any, BinaryIO
 
 from ops_pipelines.adapters import modelfile
 from ops_pipelines.adapters.cachefiles import scan
+from ops_pipelines.engines import model_repair
 from ops_pipelines.engines import models as engine
 from ops_pipelines.engines._blobs import fetcher
+from ops_pipelines.engines.model_repair import Kept, Repair
 from ops_pipelines.engines.models import Picked
 from ops_pipelines.engines.parts._cache_merge import MergeResult
 from ops_pipelines.engines.ports import Fence, Fetch, ObjectStore, Progress, TakeInventory, silent
@@ -23,7 +25,7 @@ from ops_pipelines.policy.models import CacheModel, Inventory
 from ops_pipelines.policy.plan import Finding, Plan
 from ops_pipelines.wiring.connect import layout, lease, object_store
 from ops_pipelines.wiring.data import inventory_of
-from ops_pipelines.wiring.listing import load
+from ops_pipelines.wiring.listing import listed, load
 from ops_pipelines.wiring.site import Site
 
 _KIND = "model_cache"
@@ -169,6 +171,46 @@ def put(
 
 def _free() -> None:
     """Nobody else has a right to this folder."""
+
+
+# --- put right what rotted ---
+
+
+def find_repairs(site: Site, progress: Progress = silent) -> dict[str, tuple[Repair, ...]]:
+    """By cache: every model that is corrupt or not whole, and which replica or snapshot has it right."""
+    return {
+        name: model_repair.find(inventory_of(site, name), cache.replicas, _kept(site, name), progress)
+        for name, cache in site.stack.caches.items()
+    }
+
+
+def plan_repair(site: Site, progress: Progress = silent) -> Plan:
+    """What `repair` would do."""
+    found = [one for each in find_repairs(site, progress).values() for one in each]
+    lost = tuple(f"{one.model.name}: {one.why}; nothing has it right" for one in found if one.merge is None)
+    return Plan(f"Repair the models of {site.name}", tuple(s for one in found for s in one.steps()), lost)
+
+
+def repair(site: Site, *, by: str, progress: Progress = silent) -> tuple[Finding, ...]:
+    """Put every model right that another replica or a snapshot has right, under the stack's lease.
+
+    Raises LeaseHeld, LeaseLost, and what bringing a file raises."""
+    findings: list[Finding] = []
+    with lease(site, f"repair of models ({by})") as fence:
+        for name, found in find_repairs(site, progress).items():
+            take = inventory_of(site, name)
+            findings += model_repair.repair(found, take, check=fence.check, progress=progress)
+    return tuple(findings)
+
+
+def _kept(site: Site, cache: str) -> Iterator[Kept]:
+    """The cache in the stack's snapshots, the newest first; those whose last check failed after all others."""
+    for one in sorted(listed(site), key=lambda info: info.facts.bad):
+        if one.complete:
+            kept = held(site, one.id)
+            part = kept.manifest.part(f"{_KIND}/{cache}")
+            if part is not None:
+                yield Kept(one.id, part, kept.fetch)
 
 
 # --- files ---

@@ -38,7 +38,12 @@ def is_drill_place(place: str) -> bool:
 def sources(site: Site) -> list[PartSource]:
     """Every part that the stack declares and does not leave out."""
     found: list[PartSource] = [
-        ModelCacheSource(name, cache.replicas, data.inventory_of(site, name), data.wanted_of(site, name))
+        ModelCacheSource(
+            name,
+            cache.replicas,
+            data.inventory_of(site, name, reread_days=cache.reread_days),
+            data.wanted_of(site, name),
+        )
         for name, cache in site.stack.caches.items()
         if cache.backup
     ]

@@ -232,12 +232,12 @@ def test_downloads_and_locks_are_not_read(root: Path) -> None:
 
 
 def test_progress_counts_the_bytes_that_are_read(root: Path, index: Path) -> None:
-    put(root / "m/a.gguf", b"x" * (3 << 20))
+    put(root / "m/a.gguf", b"x" * (9 << 20))
     put(root / "m/b.gguf", b"y" * 5)
     said: list[tuple[int, int | None]] = []
     scan(root, "directory", index=index, progress=lambda step, done, total, unit: said.append((done, total)))
-    assert said[-1] == ((3 << 20) + 5, (3 << 20) + 5)
-    assert len(said) == 4
+    assert said[-1] == ((9 << 20) + 5, (9 << 20) + 5)
+    assert len(said) == 3
     said.clear()
     scan(root, "directory", index=index, progress=lambda step, done, total, unit: said.append((done, total)))
     assert said == []
@@ -282,3 +282,91 @@ def test_the_layout_that_the_library_itself_writes(root: Path) -> None:
     bad = scan(root, "huggingface")
     assert corrupt(bad) == [f"blobs/ee/{'e' * 64}"]
     assert "acme/copy, acme/tiny" in failed(verify(bad))[0].message
+
+
+# --- what has not changed, and is read again ---
+
+DAY = 86_400.0
+
+
+def rot(path: Path) -> None:
+    """Flip a byte as a disk does: no time of the file tells."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def forget_the_write(index: Path, path: Path, name: str) -> None:
+    """Let the memory of a file have its present ctime, which no program can set back."""
+    raw = json.loads(index.read_text())
+    raw["files"][name]["ctime_ns"] = path.stat().st_ctime_ns
+    index.write_text(json.dumps(raw))
+
+
+@pytest.mark.parametrize("layout", ["ollama", "directory"])
+def test_rot_is_found_within_the_cycle_and_stays_known(root: Path, index: Path, layout: str) -> None:
+    if layout == "ollama":
+        for number in range(20):
+            ollama_model(root, f"m{number}:1", [b"%d" % number * 1000])
+    else:
+        for number in range(20):
+            put(root / f"m{number}" / "weights.gguf", b"%d" % number * 1000)
+    first = scan(root, layout, index=index, clock=lambda: 1e9)
+    bad = max(first.files, key=lambda file: (file.size, file.path))
+    rot(root / bad.path)
+    forget_the_write(index, root / bad.path, bad.path)
+    assert corrupt(scan(root, layout, index=index)) == []
+    nights = [
+        scan(root, layout, index=index, reread_days=7, clock=lambda night=night: 1e9 + night * DAY)
+        for night in range(1, 8)
+    ]
+    found = [corrupt(night) for night in nights]
+    assert found[-1] == [bad.path]
+    when = found.index([bad.path])
+    assert found == [[]] * when + [[bad.path]] * (7 - when)
+    assert all(night.again < len(first.files) / 2 for night in nights)
+    total = sum(night.again for night in nights)
+    assert len(first.files) <= total <= len(first.files) + 14
+    [finding] = [one for one in failed(verify(nights[-1])) if one.ok is False]
+    assert bad.path in finding.message
+    assert "although nothing wrote to it" in finding.message
+    content = bytearray((root / bad.path).read_bytes())
+    content[len(content) // 2] ^= 1
+    put(root / bad.path, bytes(content))
+    assert corrupt(scan(root, layout, index=index)) == []
+
+
+def test_a_second_backup_of_the_day_reads_nothing_again(root: Path, index: Path) -> None:
+    for number in range(20):
+        put(root / f"m{number}" / "weights.gguf", b"%d" % number * 1000)
+    scan(root, "directory", index=index, clock=lambda: 1e9)
+    again = [
+        scan(root, "directory", index=index, reread_days=10, clock=lambda at=at: 1e9 + DAY + at * 3600).again
+        for at in range(8)
+    ]
+    assert again == [2, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_memory_that_was_wrong_is_no_rot(root: Path, index: Path) -> None:
+    ollama_model(root, "m:1", [b"weights" * 1000])
+    first = scan(root, "ollama", index=index)
+    raw = json.loads(index.read_text())
+    blob = max(first.files, key=lambda file: file.size).path
+    raw["files"][blob]["sha256"] = "0" * 64
+    index.write_text(json.dumps(raw))
+    assert corrupt(scan(root, "ollama", index=index)) == [blob]
+    assert corrupt(scan(root, "ollama", index=index, reread=True)) == []
+
+
+def test_an_index_of_the_version_before_is_read(root: Path, index: Path) -> None:
+    put(root / "m/weights.gguf", b"good")
+    scan(root, "directory", index=index)
+    raw = json.loads(index.read_text())
+    for one in raw["files"].values():
+        for new in ("read_at", "again", "rotten"):
+            del one[new]
+    index.write_text(json.dumps(raw))
+    assert scan(root, "directory", index=index).hashed == 0
+    assert scan(root, "directory", index=index, reread_days=14).again == 1

@@ -12,6 +12,7 @@ from ops_pipelines.adapters.bundled import Bundled
 from ops_pipelines.adapters.cachefiles import scan
 from ops_pipelines.adapters.embeddings import OllamaEmbeddings
 from ops_pipelines.engines.ports import silent
+from ops_pipelines.errors import PartFailed
 from ops_pipelines.policy.models import WantedModel
 from ops_pipelines.wiring import models, snapshots
 from tests.caches import ollama_model, tree
@@ -136,6 +137,38 @@ def test_a_file_is_taken_in(ops: Ops, snapshot: str, root: Path, tmp_path: Path)
     assert done.code == 0, done.err
     assert tree(replica(root, 1)) == good
     assert [model.name for model in scan(replica(root, 0), "ollama").models] == ["llama3:8b"]
+
+
+def test_rot_is_refused_named_and_repaired(ops: Ops, snapshot: str, stand: Stand, root: Path) -> None:
+    good = [tree(replica(root, number)) for number in range(2)]
+    blobs = [
+        max((replica(root, number) / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+        for number in range(2)
+    ]
+    blobs[0].write_bytes(b"rot" * 1000)
+    facts = snapshots.load(stand.site, snapshots.backup(stand.site, by="test").snapshot).parts[0].facts
+    assert "llama3:8b is corrupt" in facts["corrupt"][0]  # the other replica gave the content
+    planned = ops("models", "repair", "chat")
+    assert "cache models replica 1 has it right" in planned.out
+    blobs[1].write_bytes(b"more rot" * 1000)
+    with pytest.raises(PartFailed, match="llama3:8b is corrupt and is not backed up as good") as raised:
+        snapshots.backup(stand.site, by="test")
+    assert "models repair" in raised.value.remedy
+    assert f"snapshot {snapshot[:8]}" in ops("models", "repair", "chat").out
+    done = ops("models", "repair", "chat", "--apply")
+    assert done.code == 0, done.out
+    assert [tree(replica(root, number)) for number in range(2)] == good
+    assert ops("models", "repair", "chat", "--apply").code == 0
+    assert ops("models", "repair", "chat").out.count("has it right") == 0
+
+
+def test_what_nothing_has_right_is_said(ops: Ops, root: Path) -> None:
+    ollama_model(replica(root, 0), "lost:1", [b"weights" * 1000])
+    blob = max((replica(root, 0) / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+    blob.write_bytes(b"rot")
+    done = ops("models", "repair", "chat", "--apply")
+    assert done.code == 1
+    assert "neither a replica nor a snapshot has it right" in done.out
 
 
 def test_words_that_mean_nothing_are_said(ops: Ops, snapshot: str, tmp_path: Path) -> None:

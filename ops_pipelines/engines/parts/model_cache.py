@@ -15,7 +15,7 @@ from typing import Any
 from ops_pipelines.engines.parts._cache_target import ModelCacheTarget
 from ops_pipelines.engines.ports import Capture, Captured, Progress, TakeInventory
 from ops_pipelines.errors import PartFailed
-from ops_pipelines.policy.cache_diff import differences, divergence, faults, place
+from ops_pipelines.policy.cache_diff import REPAIR, differences, divergence, faults, owned, place
 from ops_pipelines.policy.cache_layouts import kept
 from ops_pipelines.policy.manifest import FileEntry
 from ops_pipelines.policy.models import CacheFile, Inventory, WantedModel
@@ -75,6 +75,8 @@ class ModelCacheSource:
             "partial": sorted({path for inv in here for path in inv.partial}),
             "unreferenced": sorted({path for inv in here for path in kept(inv).unreferenced}),
             "left_out": sorted({problem.subject for inv in here for problem in inv.problems}),
+            "read_again": sum(inv.again for inv in here),
+            "corrupt": [said for inv in here for said in _corrupt(inv)],
             "divergence": [finding.message for finding in divergence(taken) if finding.ok is not True],
         }
 
@@ -87,6 +89,12 @@ def _require_readable(inventory: Inventory) -> None:
         raise PartFailed(f"{place(inventory)}: {bad[0].message}", remedy=bad[0].remedy)
 
 
+def _corrupt(inventory: Inventory) -> list[str]:
+    """What of a replica is not right, in words; another replica gave the content."""
+    return [f"{place(inventory)}: {owned(file, inventory.models)} is corrupt: {faults(file)}"
+            for file in inventory.files if file.corrupt and file.path in kept(inventory).paths]  # fmt: skip
+
+
 def _merged(inventories: Sequence[Inventory]) -> list[tuple[CacheFile, Inventory]]:
     """Each path once, from the first replica whose content is right."""
     chosen: dict[str, tuple[CacheFile, Inventory]] = {}
@@ -97,12 +105,10 @@ def _merged(inventories: Sequence[Inventory]) -> list[tuple[CacheFile, Inventory
                 chosen[file.path] = (file, inventory)
     for file, inventory in chosen.values():
         if file.corrupt:
-            owners = [model.name for model in inventory.models if file.path in model.files]
-            whose = f" of {', '.join(owners)}" if owners else ""
             raise PartFailed(
-                f"{place(inventory)}: {file.path}{whose} is corrupt and is not backed up as good: {faults(file)}",
-                remedy="restore the cache from the last verified snapshot, or pull the model again with repair;"
-                " then take the backup again",
+                f"{place(inventory)}: {owned(file, inventory.models)} is corrupt and is not backed up as good: "
+                f"{faults(file)}",
+                remedy=f"{REPAIR}; then take the backup again. The snapshots before it keep the good content",
             )
     return [chosen[path] for path in sorted(chosen)]
 
