@@ -114,6 +114,7 @@ class MilvusCollections:
         return CollectionState(
             name=physical,
             alias=name if name in aliases else next(iter(aliases), None),
+            aliases=aliases,
             schema=schema,
             rows=self.count(physical),
             loaded=self._loaded(physical),
@@ -150,21 +151,26 @@ class MilvusCollections:
 
     # --- changing ---
 
-    def create(self, name: str, schema: CollectionSchema) -> None:
-        """Create an empty collection with its partitions. Raises SchemaMismatch for types the server lacks."""
-        if self._lite():
-            for field in schema.fields:
-                if field.type in types.LITE_LACKS:
-                    raise SchemaMismatch(
-                        f"the field {field.name} is a {field.type}, which Milvus Lite does not have",
-                        remedy="declare it as float_vector or sparse_float_vector, or use a Milvus server",
-                    )
+    def create(self, name: str, schema: CollectionSchema, *, given_keys: bool = False) -> None:
+        """Create an empty collection with its partitions. Raises SchemaMismatch for what the server lacks.
+
+        With `given_keys` rows come with their keys: where the server would make its own (auto_id) and take no
+        others, as Milvus does and Lite does not, the collection is made without that."""
+        if lacking := types.lacking(schema, self.version()):
+            raise SchemaMismatch(
+                lacking, remedy="use another type (float_vector, or no nulls), or a newer Milvus server"
+            )
         if self._missing_database:
             with mapped(f"create the database {self._missing_database}", self._where):
                 self._client.create_database(self._missing_database, timeout=self._timeout)
             self._missing_database = None
         with mapped(f"create {name}", self._where):
-            self._client.create_collection(name, schema=types.server_schema(schema), timeout=self._timeout)
+            self._client.create_collection(
+                name,
+                schema=types.server_schema(schema, own_keys=self._lite() or not given_keys),
+                timeout=self._timeout,
+                **types.settings(schema),
+            )
             for partition in schema.partitions:
                 self._client.create_partition(name, partition, timeout=self._timeout)
 
@@ -172,9 +178,9 @@ class MilvusCollections:
         return self.version().startswith("milvus_lite")
 
     def build_indexes(self, name: str, schema: CollectionSchema) -> None:
-        """Index every vector field that has one in the schema, and wait for it."""
+        """Index every field that has an index in the schema, and wait for it."""
         for field, index in schema.indexes.items():
-            if self._lite() and index.type not in types.LITE_INDEXES:
+            if self._lite() and index.metric and index.type not in types.LITE_INDEXES:
                 raise SchemaMismatch(
                     f"the index of {field} is {index.type}, which Milvus Lite cannot build",
                     remedy=f"use one of {', '.join(sorted(types.LITE_INDEXES))}, or a Milvus server",
@@ -183,8 +189,9 @@ class MilvusCollections:
             params.add_index(
                 field_name=field,
                 index_type=index.type,
-                metric_type=index.metric,
+                index_name=index.name,
                 params={**types.BUILD.get(index.type, {}), **index.params},
+                **({"metric_type": index.metric} if index.metric else {}),
             )
             with mapped(f"index {field} of {name}", self._where):
                 self._client.create_index(name, params, timeout=self._patience)

@@ -55,6 +55,7 @@ _SCALARS = {
 }
 
 
+_AS_TEXT = ("geometry", "timestamptz")
 _QUERY = "/milvus.proto.milvus.MilvusService/Query"
 
 
@@ -103,7 +104,7 @@ def page(content: bytes, schema: CollectionSchema, what: str) -> Batch | None:
     if not count:
         return None
     columns = []
-    for field in schema.fields:
+    for field in schema.stored:
         if field.name not in found:
             raise _lacking(what, field.name)
         columns.append(keys if field is key else _column(field, found[field.name], count))
@@ -164,12 +165,26 @@ def _column(field: FieldSchema, content: memoryview, count: int | None) -> Any:
         kind = field.element or "varchar"
         items = [list(getattr(one, _SCALARS[kind]).data) for one in data.scalars.array_data.data]
         return pa.array(_spread(items, valid), type_of(field))
+    if field.type in _AS_TEXT:
+        return pa.array(_spread(_texts(field, data.scalars), valid), pa.string())
     values: Any = getattr(data.scalars, _SCALARS[field.type]).data
     if field.type == "json":
         values = ["{}" if text == b"{}" else json_text(json.loads(text or b"null")) for text in values]
     if valid is None and field.type not in ("varchar", "json"):
         return pa.array(np.fromiter(values, PLAIN[field.type].to_pandas_dtype(), len(values)))
     return pa.array(_spread(values, valid), type_of(field))
+
+
+def _texts(field: FieldSchema, scalars: Any) -> Sequence[str]:
+    """Values that a server tells as text. Raises Refused where it tells them otherwise."""
+    kind = scalars.WhichOneof("data")
+    values: Sequence[Any] = getattr(scalars, kind).data if kind else ()
+    if any(not isinstance(value, str) for value in values):
+        raise Refused(
+            f"the server tells the values of {field.name} ({field.type}) as {kind}, which is not read yet",
+            remedy="set `backup: false` for the collection, or report the server's version",
+        )
+    return values
 
 
 def _spread(values: Sequence[Any], valid: Any) -> list[Any]:

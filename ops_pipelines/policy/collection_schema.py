@@ -8,7 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ops_pipelines.errors import SnapshotDamaged
-from ops_pipelines.policy.vectors import CollectionSchema, CollectionState, FieldSchema, IndexSchema
+from ops_pipelines.policy.vectors import (
+    CollectionSchema,
+    CollectionState,
+    FieldSchema,
+    FunctionSchema,
+    IndexSchema,
+)
 
 SCHEMA_FILE = "schema.json"
 
@@ -20,6 +26,11 @@ class SchemaFile:
     schema: CollectionSchema
     alias: str | None
     server: str
+    aliases: tuple[str, ...] = ()
+
+
+_LATER = ("description", "properties", "buckets", "shards", "consistency")
+"""Words of a schema that the first snapshots do not hold."""
 
 
 def encode_schema(state: CollectionState, server: str) -> bytes:
@@ -27,6 +38,7 @@ def encode_schema(state: CollectionState, server: str) -> bytes:
     content = {
         "schema": asdict(state.schema),
         "alias": state.alias,
+        "aliases": list(state.aliases),
         "server": server,
         "lost": list(state.notes),
     }
@@ -44,8 +56,11 @@ def decode_schema(content: bytes, *, where: str) -> SchemaFile:
                 indexes={name: IndexSchema(**index) for name, index in schema["indexes"].items()},
                 dynamic=bool(schema["dynamic"]),
                 partitions=tuple(schema["partitions"]),
+                functions=tuple(_function(function) for function in schema.get("functions", ())),
+                **{word: schema[word] for word in _LATER if word in schema},
             ),
             alias=raw["alias"],
+            aliases=tuple(raw.get("aliases", ())),
             server=str(raw["server"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -53,3 +68,7 @@ def decode_schema(content: bytes, *, where: str) -> SchemaFile:
             f"the schema of {where} is not readable ({error})",
             remedy="restore from another snapshot (`ops-pipelines snapshots STACK` lists them)",
         ) from error
+
+
+def _function(raw: Mapping[str, Any]) -> FunctionSchema:
+    return FunctionSchema(**{**raw, "inputs": tuple(raw["inputs"]), "outputs": tuple(raw["outputs"])})

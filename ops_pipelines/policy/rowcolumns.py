@@ -31,6 +31,8 @@ PLAIN: Mapping[str, Any] = {
     "double": pa.float64(),
     "varchar": pa.string(),
     "json": pa.string(),
+    "geometry": pa.string(),
+    "timestamptz": pa.string(),
 }
 SPARSE = pa.list_(pa.struct([("index", pa.uint32()), ("weight", pa.float32())]))
 SPARSE_PAIR = np.dtype([("index", "<u4"), ("weight", "<f4")])
@@ -50,7 +52,7 @@ def type_of(field: FieldSchema) -> Any:
 
 def columns_of(schema: CollectionSchema) -> Any:
     """Arrow schema of a collection's rows."""
-    columns = [pa.field(field.name, type_of(field)) for field in schema.fields]
+    columns = [pa.field(field.name, type_of(field)) for field in schema.stored]
     return pa.schema([*columns, pa.field(DYNAMIC, pa.string())] if schema.dynamic else columns)
 
 
@@ -67,7 +69,7 @@ def dynamic_part(schema: CollectionSchema, row: Row) -> dict[str, Any]:
 
 def to_columns(schema: CollectionSchema, rows: Sequence[Row]) -> Batch:
     """Rows as plain Python has them, as a batch."""
-    arrays = [_array(field, rows) for field in schema.fields]
+    arrays = [_array(field, rows) for field in schema.stored]
     if schema.dynamic:
         texts = [json_text(dynamic_part(schema, row)) for row in rows]
         arrays.append(pa.array(texts, pa.string()))
@@ -91,7 +93,7 @@ def _array(field: FieldSchema, rows: Sequence[Row]) -> Any:
 
 def to_rows(schema: CollectionSchema, batch: Batch) -> list[dict[str, Any]]:
     """The rows of a batch in plain Python; float vectors are float32 arrays."""
-    columns = {field.name: _values(batch.column(field.name), field) for field in schema.fields}
+    columns = {field.name: _values(batch.column(field.name), field) for field in schema.stored}
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     if schema.dynamic:
         for row, text in zip(rows, batch.column(DYNAMIC).to_pylist(), strict=True):

@@ -44,7 +44,7 @@ def digested(schema: CollectionSchema, batch: Batch) -> tuple[Any, Any]:
         return np.zeros((0, WIDTH), np.uint8), np.zeros(0, np.int64)
     fixed: list[Any] = []
     loose: list[tuple[Any, Any]] = []
-    for field in schema.fields:
+    for field in schema.stored:
         column = batch.column(field.name)
         fixed.append(_valid(column).astype(np.uint8).reshape(count, 1))
         width = _fixed(field, column, count)

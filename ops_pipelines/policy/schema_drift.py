@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from ops_pipelines.errors import SchemaMismatch
 from ops_pipelines.policy.plan import Finding
@@ -107,9 +108,65 @@ def drift(
 
 
 def same_schema(name: str, kept: CollectionSchema, seen: CollectionSchema) -> tuple[Finding, ...]:
-    """How a restored collection's shape differs from the one that was kept. None: it does not."""
+    """How a restored collection's shape differs from the one that was kept. None: it does not.
+
+    What another server may not have and no row hangs on (a scalar index, a description, whose keys are made by
+    whom) is a warning."""
     subject = f"collection/{name}"
-    return (*_fields(subject, kept, seen), *_indexes(subject, kept, seen), *_options(subject, kept, seen))
+    vectors = {field.name for field in kept.fields if field.type.endswith("_vector")}
+    scalar = {field: index for field, index in kept.indexes.items() if field not in vectors}
+    own_keys = kept.primary.auto_id and not any(f.auto_id for f in seen.fields)
+    same_keys = (
+        replace(kept, fields=tuple(replace(f, auto_id=False) for f in kept.fields)) if own_keys else kept
+    )
+    strict = replace(same_keys, indexes={f: i for f, i in kept.indexes.items() if f in vectors})
+    return (
+        *_fields(subject, strict, seen),
+        *_indexes(subject, strict, seen),
+        *_options(subject, strict, seen),
+        *_computed(subject, strict, seen),
+        *(
+            Finding(subject, False, text, remedy, "warning")
+            for text, remedy in _lost(kept, seen, scalar, own_keys=own_keys)
+        ),
+    )
+
+
+def _computed(subject: str, kept: CollectionSchema, seen: CollectionSchema) -> Iterator[Finding]:
+    there = {function.name: function for function in seen.functions}
+    for want in kept.functions:
+        other = there.get(want.name)
+        if other is None or (want.type, want.inputs, want.outputs) != (
+            other.type,
+            other.inputs,
+            other.outputs,
+        ):
+            yield _bad(subject, f"the function {want.name} ({want.type}) was kept and is not there",
+                       "restore into a server of the version that the snapshot names, or a later one")  # fmt: skip
+    there_fields = {field.name: field for field in seen.fields}
+    for field in kept.fields:
+        same = there_fields.get(field.name, field)
+        for word in ("default", "partition_key"):
+            if getattr(field, word) != getattr(same, word):
+                yield _bad(subject, f"the {word} of {field.name} was {getattr(field, word)} and is "
+                           f"{getattr(same, word)}", "restore into a server that has it")  # fmt: skip
+
+
+def _lost(
+    kept: CollectionSchema, seen: CollectionSchema, scalar: Mapping[str, IndexSchema], *, own_keys: bool
+) -> Iterator[tuple[str, str]]:
+    if own_keys:
+        yield (
+            f"{kept.primary.name} is no longer made by the server (auto_id): it takes no rows with their keys",
+            "have clients give a key with each row, or copy the rows into a collection with auto_id",
+        )
+    for field, index in scalar.items():
+        if field not in seen.indexes:
+            yield f"the index {index.type} of {field} is not there: filters on it are slower", "build another"
+    for word in ("description", "properties", "consistency"):
+        want, have = getattr(kept, word), getattr(seen, word)
+        if want and want != have:
+            yield f"the {word} was {want} and is {have or 'none'}", "set it anew where it matters"
 
 
 def _fields(subject: str, schema: CollectionSchema, seen: CollectionSchema) -> Iterator[Finding]:

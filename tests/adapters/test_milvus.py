@@ -123,7 +123,7 @@ def test_state_tells_the_schema_as_created(vector_store: MilvusStore, name: str)
     state = vector_store.state(f"{name}_alias")
     assert state is not None
     assert (state.name, state.alias, state.rows, state.loaded) == (name, f"{name}_alias", 0, True)
-    assert state.notes == ()
+    assert state.notes == ("how the index of vector was built (its server does not tell)",)
     assert state.schema.dynamic
     assert state.schema.partitions == ("west",)
     for seen, wanted in zip(state.schema.fields, EVERYTHING.fields, strict=True):

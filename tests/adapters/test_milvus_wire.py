@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymilvus import FunctionType
+from pymilvus.grpc_gen import schema_pb2
 
 from ops_pipelines.adapters._milvus_rows import bites, from_server, key_literal, last_key, to_server
-from ops_pipelines.adapters._milvus_types import TYPES, known_index, known_schema, server_schema
+from ops_pipelines.adapters._milvus_types import TYPES, known_index, known_schema, lacking, server_schema
 from ops_pipelines.errors import Refused, SchemaMismatch
-from ops_pipelines.policy.vectors import CollectionSchema, FieldSchema
+from ops_pipelines.policy.collection_schema import decode_schema, encode_schema
+from ops_pipelines.policy.vectors import CollectionSchema, CollectionState, FieldSchema, FunctionSchema
 
 SCHEMA = CollectionSchema(
     (
@@ -78,20 +81,55 @@ def described(**more: Any) -> dict[str, Any]:
     }
 
 
-def test_what_cannot_be_said_is_noted() -> None:
-    schema, notes = known_schema(
-        "docs",
-        described(description="old", v={"is_partition_key": True, "default_value": 1}),
-        [{"field_name": "id", "index_type": "INVERTED"}],
-        ["_default", "_default_1"],
+def test_a_schema_as_servers_tell_it() -> None:
+    default = schema_pb2.ValueField(long_data=1)
+    function = {
+        "name": "bm25",
+        "type": FunctionType.BM25,
+        "input_field_names": ["t"],
+        "output_field_names": ["s"],
+    }
+    told = described(
+        description="old",
+        functions=[function],
+        properties={"mmap.enabled": "true"},
+        v={"is_partition_key": True, "default_value": default},
     )
-    assert notes == ("that v is the partition key", "the default of v", "its description", "the index of id")
-    assert (schema.partitions, schema.indexes) == ((), {})
+    told["fields"].append({"name": "s", "type": TYPES["sparse_float_vector"], "params": {}})
+    index = {"field_name": "v", "index_type": "HNSW", "metric_type": "L2"}
+    schema, notes = known_schema("docs", told, [index], ["_default_0", "_default_1"])
+    assert notes == ("how the index of v was built (its server does not tell)",)
+    assert (schema.description, schema.properties, schema.buckets) == ("old", {"mmap.enabled": "true"}, 2)
+    assert (schema.partitions, schema.fields[1].default) == ((), 1)
+    assert schema.functions == (FunctionSchema("bm25", "BM25", ("t",), ("s",)),)
+    assert [field.name for field in schema.stored] == ["id", "v"]
+    again = decode_schema(
+        encode_schema(CollectionState("docs", None, schema, 0, loaded=True), "v2.3.5"), where="a test"
+    )
+    assert again.schema == schema
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("v2.3.5", "since 2.4"), ("v2.5.1", ""), ("milvus_lite-3.2.2", ""), ("strange", "")],
+)
+def test_what_a_version_lacks(version: str, said: str) -> None:
+    schema = CollectionSchema(
+        (FieldSchema("id", "int64", primary=True), FieldSchema("s", "sparse_float_vector"))
+    )
+    assert (said in lacking(schema, version)) if said else lacking(schema, version) == ""
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
-    [({"v": {"type": 24}}, "the field v of type 24"), ({"functions": [{"name": "bm25"}]}, "function bm25")],
+    [
+        ({"v": {"type": 19}}, "the field v of type 19"),
+        (
+            {"functions": [{"name": "embed", "type": FunctionType.TEXTEMBEDDING}]},
+            "function embed of type TEXT",
+        ),
+        ({"struct_array_fields": [{"name": "parts"}]}, "fields of structures"),
+    ],
 )
 def test_what_cannot_be_kept_is_refused(more: dict[str, Any], said: str) -> None:
     with pytest.raises(SchemaMismatch, match=said):

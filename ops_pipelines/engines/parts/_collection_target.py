@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ import structlog
 from ops_pipelines.engines.parts._collection_check import check_place
 from ops_pipelines.engines.parts._row_files import read_batches
 from ops_pipelines.engines.ports import Fetch, Progress, VectorStore
-from ops_pipelines.errors import PartFailed, Refused, SnapshotDamaged
+from ops_pipelines.errors import PartFailed, Refused, SchemaMismatch, SnapshotDamaged
 from ops_pipelines.policy.collection_schema import SCHEMA_FILE, SchemaFile, decode_schema
 from ops_pipelines.policy.manifest import FileEntry, Part
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.rowcolumns import to_rows
 from ops_pipelines.policy.rowfiles import partition_of
 from ops_pipelines.policy.schema_drift import check_name
+from ops_pipelines.policy.vectors import CollectionSchema
 
 _log = structlog.get_logger()
 _STAGED = "__restore_"
@@ -72,7 +73,7 @@ class CollectionTarget:
         kept = self._schema(part, fetch)
         if self.store.state(place) is not None:
             self.store.drop(place)
-        self.store.create(place, kept.schema)
+        self.store.create(place, kept.schema, given_keys=True)
         done, total = 0, part.facts.get("rows")
         progress(f"restore {self.name}", done, total, "rows")
         for entry in part.files:
@@ -90,10 +91,22 @@ class CollectionTarget:
             finally:
                 file.unlink(missing_ok=True)
         self.store.flush(place)
-        self.store.build_indexes(place, kept.schema)
+        self._index(place, kept.schema)
         self.store.load(place)
         _log.info("collection staged", collection=place, rows=done)
         return place
+
+    def _index(self, place: str, schema: CollectionSchema) -> None:
+        """Build the indexes. One of a scalar field only makes filters faster: a server without it goes on."""
+        vectors = {field.name for field in schema.fields if field.type.endswith("_vector")}
+        wanted = {name: index for name, index in schema.indexes.items() if name in vectors}
+        self.store.build_indexes(place, replace(schema, indexes=wanted))
+        for name, index in schema.indexes.items():
+            if name not in vectors:
+                try:
+                    self.store.build_indexes(place, replace(schema, indexes={name: index}))
+                except (SchemaMismatch, Refused) as error:
+                    _log.warning("index not built", collection=place, field=name, error=error.message)
 
     def check(self, part: Part, place: str, *, full: bool) -> tuple[Finding, ...]:
         """Schema and count against the part; then every row (`full`), or the kept sample of them, bit for bit."""
@@ -117,8 +130,18 @@ class CollectionTarget:
             old = self._before(part)
             self.store.rename(self.name, old)
         self.store.point_alias(self.name, fresh)
+        self._move_others(part, fresh)
         _log.info("collection switched", collection=self.name, now=fresh, kept=old or "")
         return old or ""
+
+    def _move_others(self, part: Part, fresh: str) -> None:
+        """The collection's other aliases follow, but for those that now point at a collection of another name."""
+        known = self.store.aliases()
+        for alias in part.facts.get("schema", {}).get("aliases", ()):
+            now = known.get(alias, self.name)
+            ours = now == self.name or now.startswith(f"{self.name}__")
+            if alias != self.name and ours and now != fresh and alias not in self.store.collections():
+                self.store.point_alias(alias, fresh)
 
     def discard(self, place: str) -> None:
         """Drop a place that `stage` made; one that is not there is nothing. Refuses what is live."""
