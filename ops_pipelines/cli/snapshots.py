@@ -1,4 +1,4 @@
-"""Verbs of the snapshots that there are: snapshots, pin, unpin."""
+"""Verbs of the snapshots that there are: snapshots (list, diff), pin, unpin."""
 
 from __future__ import annotations
 
@@ -9,11 +9,27 @@ import click
 from ops_pipelines.cli._shared import bucket_options
 from ops_pipelines.cli.output import Context, json_option, show_json, show_rows
 from ops_pipelines.errors import UsageError
+from ops_pipelines.policy.snapshot_diff import PartDiff
 from ops_pipelines.policy.words import size_in_words
 from ops_pipelines.wiring import bucket, snapshots
 
 
-@click.command(name="snapshots")
+class _ListsByDefault(click.Group):
+    """A group whose first word may be a stack's name: the verb `list` is then meant."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `list` first, unless a verb or `--help` is."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(name="snapshots", cls=_ListsByDefault)
+def snapshots_group() -> None:
+    """List the snapshots of a stack, or compare two: `snapshots STACK` is `snapshots list STACK`."""
+
+
+@snapshots_group.command(name="list")
 @click.argument("stack", required=False)
 @bucket_options
 @json_option
@@ -56,6 +72,52 @@ def list_snapshots(
         click.echo(f"! {warning}")
 
 
+@snapshots_group.command(name="diff")
+@click.argument("stack")
+@click.argument("before")
+@click.argument("after")
+@json_option
+@click.pass_obj
+def diff(context: Context, stack: str, before: str, after: str, as_json: bool) -> None:
+    """Show how snapshot AFTER of STACK differs from BEFORE: models, rows, files, bytes."""
+    found = snapshots.difference(context.site(stack), before, after)
+    if as_json:
+        show_json({**asdict(found), "same": found.same})
+        return
+    show_rows((_diff_row(part) for part in found.parts), empty="no parts")
+    for part in found.parts:
+        for model in part.models:
+            click.echo(
+                f"{part.part}: {model.name} {model.change}: {model.before or 'none'} -> {model.after or 'none'}"
+            )
+        for table, (was, now) in (part.tables or {}).items():
+            click.echo(f"{part.part}: {table}: {_count(was)} -> {_count(now)} rows")
+    if found.declaration_changed:
+        click.echo("the declaration of the stack differs")
+    if found.revision_before != found.revision_after:
+        click.echo(f"deployed revision: {_count(found.revision_before)} -> {_count(found.revision_after)}")
+    words = f"{size_in_words(found.bytes_before)} -> {size_in_words(found.bytes_after)}"
+    click.echo(
+        f"{words}, {size_in_words(found.bytes_new)} of it new" if not found.same else f"{words}: the same"
+    )
+
+
+def _diff_row(part: PartDiff) -> dict[str, str]:
+    more = part.bytes_after - part.bytes_before
+    rows = part.rows_more
+    return {
+        "part": part.part,
+        "state": part.change,
+        "bytes": f"{'-' if more < 0 else '+'}{size_in_words(abs(more))}",
+        "rows": "" if rows is None else f"{rows:+d}",
+        "files": f"+{len(part.files_added)} -{len(part.files_removed)} ~{len(part.files_changed)}",
+    }
+
+
+def _count(number: int | None) -> str:
+    return "none" if number is None else str(number)
+
+
 @click.command()
 @click.argument("stack")
 @click.argument("snapshot")
@@ -83,4 +145,4 @@ def _needed(stack: str | None) -> str:
     return stack
 
 
-COMMANDS = (list_snapshots, pin, unpin)
+COMMANDS = (snapshots_group, pin, unpin)

@@ -9,6 +9,7 @@ from ops_pipelines.engines.attempts import read_attempt
 from ops_pipelines.engines.snapshots import SnapshotInfo
 from ops_pipelines.errors import SnapshotUnknown
 from ops_pipelines.policy.manifest import Manifest
+from ops_pipelines.policy.snapshot_diff import SnapshotDiff, compare
 from ops_pipelines.wiring.connect import layout, object_store
 from ops_pipelines.wiring.site import Site
 
@@ -58,3 +59,8 @@ def state_in_words(one: SnapshotInfo) -> str:
 def load(site: Site, snapshot: str) -> Manifest:
     """The manifest of a snapshot. Raises SnapshotUnknown, SnapshotDamaged, FormatTooNew."""
     return engine.load_manifest(object_store(site), layout(site), site.name, snapshot)
+
+
+def difference(site: Site, before: str, after: str) -> SnapshotDiff:
+    """How two snapshots differ. Raises SnapshotUnknown, SnapshotDamaged, FormatTooNew."""
+    return compare(load(site, before), load(site, after))

@@ -16,7 +16,15 @@ from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring import parts as part_wiring
 from ops_pipelines.wiring import revisions
 from ops_pipelines.wiring.connect import layout, lease, now, object_store
-from ops_pipelines.wiring.listing import last_attempt, listed, load, newest, restorable, state_in_words
+from ops_pipelines.wiring.listing import (
+    difference,
+    last_attempt,
+    listed,
+    load,
+    newest,
+    restorable,
+    state_in_words,
+)
 from ops_pipelines.wiring.pinning import pin, unpin
 from ops_pipelines.wiring.pruning import plan_prune, prune
 from ops_pipelines.wiring.restores import plan_restore, restore
@@ -24,8 +32,9 @@ from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.verifying import Depth, verify
 
 __all__ = [
-    "Depth", "backup", "kept_findings", "last_attempt", "listed", "load", "newest", "pin", "plan_prune", "plan_restore",
-    "prune", "refuse_backfill", "refuse_nothing_chosen", "restorable", "restore", "state_in_words", "unpin", "verify",
+    "Depth", "backup", "difference", "kept_findings", "last_attempt", "listed", "load", "newest", "pin", "plan_prune",
+    "plan_restore", "prune", "refuse_backfill", "refuse_nothing_chosen", "restorable", "restore", "state_in_words",
+    "unpin", "verify",
 ]  # fmt: skip
 
 
