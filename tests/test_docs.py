@@ -68,7 +68,8 @@ def test_every_verb_and_option_exists() -> None:
         command: click.Command | None = cli
         steps = f"{verb} {rest}".split()
         while isinstance(command, click.Group) and steps:
-            command = command.commands.get(steps.pop(0))
+            known_verbs, default = command.commands, getattr(command, "default", "")
+            command = known_verbs.get(steps.pop(0) if steps[0] in known_verbs or not default else default)
         if command is None:
             unknown.append((page, verb))
             continue

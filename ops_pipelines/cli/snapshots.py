@@ -15,12 +15,14 @@ from ops_pipelines.wiring import bucket, snapshots
 
 
 class _ListsByDefault(click.Group):
-    """A group whose first word may be a stack's name: the verb `list` is then meant."""
+    """A group whose first word may be a stack's name: the verb `default` is then meant."""
+
+    default = "list"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `list` first, unless a verb or `--help` is."""
+        """Put `default` first, unless a verb or `--help` is."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
