@@ -165,7 +165,7 @@ class Redis:
 
         client = redis.Redis(
             host=self.host, port=self.port, db=number, username=self.user, password=self.password, ssl=self.tls,
-            socket_connect_timeout=10, socket_timeout=120, client_name="ops-pipelines", protocol=2,
+            socket_connect_timeout=10, socket_timeout=120, protocol=2,
         )  # fmt: skip
         try:
             yield client

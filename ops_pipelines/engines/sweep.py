@@ -37,6 +37,8 @@ class _Waste:
     marks: tuple[str, ...]
     """Keys of marks without a manifest."""
     uploads: tuple[tuple[str, str, datetime], ...]
+    staged: tuple[str, ...] = ()
+    """Keys of files that a killed run left on their way to or from a database server."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -45,7 +47,8 @@ class _Waste:
         marks = (Step("remove", f"mark/{key}", "its snapshot is not there") for key in self.marks)
         uploads = (Step("remove", f"upload/{key}", f"begun {begun:%Y-%m-%d %H:%M} UTC, never finished")
                    for key, _, begun in self.uploads)  # fmt: skip
-        return (*blobs, *marks, *uploads)
+        staged = (Step("remove", f"staging/{key}", "left by a run that was killed") for key in self.staged)
+        return (*blobs, *marks, *uploads, *staged)
 
 
 def sweep_plan(store: ObjectStore, layout: Layout, *, grace: timedelta = GRACE) -> Plan:
@@ -79,7 +82,7 @@ def sweep(store: ObjectStore, layout: Layout, *, holder: str, ttl: float, grace:
 
 
 def _remove(store: ObjectStore, waste: _Waste, fences: Sequence[Fence]) -> None:
-    keys = [*(key for key, _ in waste.blobs), *waste.marks]
+    keys = [*(key for key, _ in waste.blobs), *waste.marks, *waste.staged]
     for start in range(0, len(keys), _BATCH):
         _check(fences)
         store.delete(keys[start : start + _BATCH])
@@ -116,6 +119,7 @@ def _waste(store: ObjectStore, layout: Layout, grace: timedelta) -> _Waste:
             for key, _ in found_marks
         ),
         uploads=tuple(one for one in store.unfinished_uploads(layout.root) if one[2] < before),
+        staged=tuple(info.key for info in store.list(layout.staged) if info.modified < before),
     )
 
 

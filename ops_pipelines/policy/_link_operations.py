@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from ops_pipelines.policy._link_problem import LinkProblem, known_words, no_component, no_secret
+from ops_pipelines.stack.data import Database
 from ops_pipelines.stack.model import Stack
 
 _LEASE = 30.0
@@ -31,10 +32,24 @@ def database_links(stack: Stack) -> Iterator[LinkProblem]:
                 f"{where}.name", f"`{database.name}`", "Redis numbers its logical databases",
                 "write the number of one, or take it out for all of them",
             )  # fmt: skip
+        yield from _handover(stack, f"{where}.handover", database)
         if database.password is not None:
             yield from no_secret(stack, f"{where}.password", database.password)
         for index, secret in enumerate(database.needs):
             yield from no_secret(stack, f"{where}.needs.{index}", secret)
+
+
+def _handover(stack: Stack, where: str, database: Database) -> Iterator[LinkProblem]:
+    """Keys of the bucket through which a server hands over its backups."""
+    given = {"access_key": database.handover.access_key, "secret_key": database.handover.secret_key}
+    if any(given.values()) and not all(given.values()):
+        absent = next(word for word, secret in given.items() if secret is None)
+        yield LinkProblem(
+            where, f"no `{absent}`", "one key without the other opens no bucket", f"add `{absent}: …`"
+        )
+    for word, secret in given.items():
+        if secret is not None:
+            yield from no_secret(stack, f"{where}.{word}", secret)
 
 
 def operation_links(stack: Stack) -> Iterator[LinkProblem]:

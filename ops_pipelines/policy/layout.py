@@ -3,6 +3,7 @@
     <prefix>/format.json                                       version of this layout
     <prefix>/sweep.json                                        lease of whoever removes unused blobs
     <prefix>/blobs/sha256/ab/ab12...                           content, shared by all stacks and snapshots
+    <prefix>/staging/<stack>/<part>/...                        files on their way to or from a database server
     <prefix>/stacks/<stack>/lease.json                         who may change the stack
     <prefix>/stacks/<stack>/drill.json                         who drills it
     <prefix>/stacks/<stack>/attempt.json                       the latest backup that was begun
@@ -61,6 +62,15 @@ class Layout:
         """Digest that a blob's key names, or None where it is no blob's key."""
         digest = key.rpartition("/")[2]
         return digest if key.startswith(self.blobs) and _DIGEST.fullmatch(digest) else None
+
+    @property
+    def staged(self) -> str:
+        """Prefix of what is on its way; nothing there outlives the work that it is for."""
+        return f"{self.root}staging/"
+
+    def staging(self, stack: str, part: str) -> str:
+        """Prefix of what is on its way for one part of a stack."""
+        return f"{self.staged}{stack}/{part}/"
 
     @property
     def stacks(self) -> str:

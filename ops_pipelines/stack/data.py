@@ -119,6 +119,17 @@ class Collection(Declared):
     """Why it is not backed up (`backup: none`)."""
 
 
+class Handover(Declared):
+    """A bucket through which a ClickHouse server hands over its backups; without it, the backup's own."""
+
+    endpoint: str | None = None
+    """URL of the store as the database's server reaches it, where that is another than the backup's."""
+    access_key: Name | None = None
+    """Secret with the key that the server is given for the time of a backup or restore; without both, the
+    backup's own."""
+    secret_key: Name | None = None
+
+
 class Database(Declared):
     """One database of a server."""
 
@@ -133,6 +144,8 @@ class Database(Declared):
     """Secret with the password."""
     needs: list[Name] = Field(default_factory=list)
     """Secrets without which its rows cannot be read (LiteLLM's salt key, Langfuse's encryption key)."""
+    handover: Handover = Handover()
+    """How a ClickHouse server reaches the backup's bucket."""
     backup: Backed = True
     reason: str = ""
     """Why it is not backed up (`backup: none`)."""

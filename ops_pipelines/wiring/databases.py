@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from ops_pipelines.engines.parts.database import DatabaseSource, DatabaseTarget
+from ops_pipelines.engines.parts.database_clickhouse import ClickHouseSource, ClickHouseTarget, Staging
 from ops_pipelines.engines.parts.database_redis import RedisSource, RedisTarget
 from ops_pipelines.engines.ports import PartSource, PartTarget
-from ops_pipelines.errors import TargetUnsupported
+from ops_pipelines.errors import TargetUnsupported, UsageError
 from ops_pipelines.policy.manifest import Part
 from ops_pipelines.stack.data import Database
-from ops_pipelines.wiring.connect import endpoint, secret
+from ops_pipelines.wiring.connect import backup_of, bucket_credentials, endpoint, layout, object_store, secret
 from ops_pipelines.wiring.site import Site
 
 if TYPE_CHECKING:
+    from ops_pipelines.adapters.clickhouse import ClickHouse
     from ops_pipelines.adapters.postgres import Postgres
     from ops_pipelines.adapters.redis import Redis
 
 
 def database_source(site: Site, name: str) -> PartSource:
-    """What a backup reads. Raises TargetUnsupported for a kind that is not spoken yet, SecretMissing."""
+    """What a backup reads. Raises SecretMissing, UsageError."""
     declared = site.stack.databases[name]
-    if declared.kind not in _SOURCES:
-        raise _unspoken(site, name)
     return _SOURCES[declared.kind](site, name, declared)
 
 
@@ -40,17 +40,7 @@ def database_target(site: Site, part: Part, scratch: Path) -> PartTarget:
             f"{part.key} was {engine}, and {site.name} declares it as {declared.kind}",
             remedy=f"declare it as {engine}, or take its files from the bucket alone",
         )
-    if declared.kind not in _TARGETS:
-        raise _unspoken(site, part.name)
     return _TARGETS[declared.kind](site, part.name, declared, scratch)
-
-
-def _unspoken(site: Site, name: str) -> TargetUnsupported:
-    kind = site.stack.databases[name].kind
-    return TargetUnsupported(
-        f"the database {name} of {site.name} is {kind}, which this version does not back up",
-        remedy=f"set `backup: false` for it, and back it up by {kind}'s own means meanwhile",
-    )
 
 
 def _postgres_source(site: Site, name: str, declared: Database) -> PartSource:
@@ -96,15 +86,54 @@ def _redis(site: Site, declared: Database) -> Redis:
     )
 
 
+def _clickhouse_source(site: Site, name: str, declared: Database) -> PartSource:
+    server = _clickhouse(site, declared)
+    return ClickHouseSource(name, declared.name or name, server, _staging(site, name), declared.needs)
+
+
+def _clickhouse_target(site: Site, name: str, declared: Database, scratch: Path) -> PartTarget:
+    server = _clickhouse(site, declared)
+    return ClickHouseTarget(name, declared.name or name, server, _staging(site, name), scratch)
+
+
+def _staging(site: Site, name: str) -> Staging:
+    return Staging(object_store(site), layout(site).staging(site.name, name))
+
+
+def _clickhouse(site: Site, declared: Database) -> ClickHouse:
+    from ops_pipelines.adapters.clickhouse import ClickHouse, Handover
+
+    backup, handover = backup_of(site), declared.handover
+    access, key = secret(site, handover.access_key), secret(site, handover.secret_key)
+    if access is None:
+        access, key = secret(site, backup.access_key), secret(site, backup.secret_key)
+    if access is None:
+        access, key, token = bucket_credentials(site.settings.environ)
+        if token is not None:
+            raise UsageError(
+                f"{site.name} opens its bucket by a session token, which ClickHouse does not take",
+                remedy=f"declare keys of its own: `handover: {{access_key: …, secret_key: …}}` at {declared.component}",
+            )
+    endpoint_url = handover.endpoint or backup.endpoint or f"https://s3.{backup.region}.amazonaws.com"
+    return ClickHouse(
+        address=endpoint(site, declared.component),
+        user=declared.user or "default",
+        password=secret(site, declared.password),
+        handover=Handover(f"{endpoint_url.rstrip('/')}/{backup.bucket}", access, key),
+    )
+
+
 def _address(site: Site, declared: Database) -> SplitResult:
     return urlsplit(endpoint(site, declared.component))
 
 
 _SOURCES: Mapping[str, Callable[[Site, str, Database], PartSource]] = {
+    "clickhouse": _clickhouse_source,
     "postgres": _postgres_source,
     "redis": _redis_source,
 }
 _TARGETS: Mapping[str, Callable[[Site, str, Database, Path], PartTarget]] = {
+    "clickhouse": _clickhouse_target,
     "postgres": _postgres_target,
     "redis": _redis_target,
 }

@@ -1,0 +1,59 @@
+"""ClickHouse's own engine (chdb) behind its HTTP interface, as far as our adapter speaks it: run as a program.
+
+`python _clickhouse_shim.py FOLDER PORT USER PASSWORD`. One query at a time; BACKUP and RESTORE go on in the engine.
+"""
+
+from __future__ import annotations
+
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
+from urllib.parse import parse_qsl, urlsplit
+
+from chdb import session
+
+folder, port, user, password = sys.argv[1:]
+engine, lock = session.Session(folder), Lock()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        words = dict(parse_qsl(urlsplit(self.path).query))
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        told = (self.headers.get("X-ClickHouse-User"), self.headers.get("X-ClickHouse-Key"))
+        if told != (user, password):
+            self.answer(516, "Code: 516. DB::Exception: Authentication failed: password is incorrect")
+            return
+        form = words.pop("default_format", "TSV")
+        database = words.pop("database", None)
+        readonly = words.pop("readonly", None)
+        with lock:
+            try:
+                if readonly and not body.lstrip().upper().startswith(("SELECT", "WITH", "SHOW")):
+                    raise RuntimeError("Code: 164. DB::Exception: Cannot execute query in readonly mode")
+                engine.query(f"USE `{database or 'default'}`")
+                for name, value in words.items():
+                    engine.query(f"SET {name} = {value}")
+                content = str(engine.query(body, form))
+            except RuntimeError as error:
+                self.answer(500, str(error))
+                return
+        self.answer(200, content)
+
+    def answer(self, status: int, text: str) -> None:
+        content = text.encode()
+        self.send_response(status if status < 512 else 403)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *words: object) -> None:
+        """Queries are not printed: they hold credentials."""
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
