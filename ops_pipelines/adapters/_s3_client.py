@@ -1,4 +1,4 @@
-"""boto3 clients. Making one reads the service's whole description (0.1 s), so equal ones are made once."""
+"""botocore clients. Making one reads the service's whole description (0.1 s), so equal ones are made once."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
-import boto3
 from botocore.config import Config
+from botocore.session import get_session
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _CONNECTIONS = 32
+_requests: WeakKeyDictionary[S3Client, int] = WeakKeyDictionary()
+_lock = Lock()
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,30 @@ def _make(connection: Connection, signs_content: bool) -> S3Client:
         max_pool_connections=_CONNECTIONS,
         proxies={} if connection.local else None,
     )
-    session = boto3.Session(
-        aws_access_key_id=connection.access_key,
-        aws_secret_access_key=connection.secret_key,
-        aws_session_token=connection.session_token,
+    # botocore alone: boto3 would bring its own transfers, at 0.1 s of every start.
+    session = get_session()
+    if connection.access_key is not None and connection.secret_key is not None:
+        session.set_credentials(connection.access_key, connection.secret_key, connection.session_token)
+    plain = session.create_client(
+        "s3",
         region_name=connection.region,
+        endpoint_url=connection.endpoint,
+        config=config,
+        verify=connection.ca_bundle,
     )
-    return session.client("s3", endpoint_url=connection.endpoint, config=config, verify=connection.ca_bundle)
+    made = cast("S3Client", plain)
+    made.meta.events.register("before-send.s3", lambda **_: _count(made))
+    return made
+
+
+def _count(made: S3Client) -> None:
+    with _lock:
+        _requests[made] = _requests.get(made, 0) + 1
+
+
+def requests_of(made: S3Client) -> int:
+    """How many requests a client has sent, repeated ones included."""
+    return _requests.get(made, 0)
 
 
 _cached = lru_cache(maxsize=32)(_make)

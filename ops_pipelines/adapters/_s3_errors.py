@@ -142,6 +142,11 @@ def translate(error: Exception, place: Place, action: str, key: str = "") -> Ops
     return _unanswered(error, place, what)
 
 
+def missing(place: Place, action: str, key: str) -> OpsError:
+    """The error for an object that is not there."""
+    return translate(boto.ClientError({"Error": {"Code": "NoSuchKey"}}, ""), place, action, key)
+
+
 def _answered(error: Any, place: Place, what: str) -> OpsError:
     code = code_of(error)
     metadata = error.response.get("ResponseMetadata", {})

@@ -6,6 +6,9 @@ and whose answers can be explained (`_s3_errors`)."""
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,39 @@ class FastFailedError(Exception):
     """A request did not end well, for whatever reason: ask by boto3."""
 
 
+class FastMissingError(FastFailedError):
+    """The store says that there is no such object (and there is a bucket)."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An object whose answer has begun."""
+
+    etag: str
+    size: int
+    modified: datetime
+    answer: Any
+
+    def content(self) -> bytes:
+        """All of it. Raises FastFailedError."""
+        content = Fast._all(self.answer)
+        if len(content) != self.size:
+            raise FastFailedError("an answer is incomplete")
+        return content
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """All of it, in pieces of about `size` bytes. Raises FastFailedError where it breaks."""
+        pieces = iter(self.answer.stream(min_chunk_size=size))
+        while True:
+            try:
+                piece = next(pieces, None)
+            except Exception as error:
+                raise FastFailedError(_FAILED) from error
+            if piece is None:
+                return
+            yield bytes(piece)
+
+
 class Fast:
     """One bucket, by obstore. Threads may share it."""
 
@@ -31,6 +67,8 @@ class Fast:
         self._encryption = encryption
         self._made: Native | None = None
         self._lock = Lock()
+        self.requests = 0
+        """How many were sent."""
 
     def put(self, key: str, body: bytes) -> None:
         """Write a small object with its SHA-256, which the store checks. Raises FastFailedError."""
@@ -41,25 +79,43 @@ class Fast:
         except Exception as error:
             raise FastFailedError(_FAILED) from error
 
-    def get(self, key: str, start: int, end: int, etag: str | None = None) -> tuple[bytes, str, int]:
-        """Bytes from `start` up to `end` (or the object's end) of an object, its ETag and whole size.
+    def get(self, key: str, start: int, end: int, etag: str) -> bytes:
+        """Bytes from `start` up to `end` of one version of an object. Raises FastFailedError."""
+        answer, _ = self._ask(key, {"range": (start, end), "if_match": etag})
+        content = self._all(answer)
+        if len(content) != end - start:
+            raise FastFailedError("an answer is incomplete")
+        return content
 
-        With `etag`, of that version only. Raises FastFailedError, for an empty object too."""
+    def open(self, key: str) -> Opened:
+        """An object from its begin, by one request. Raises FastFailedError, or FastMissingError."""
+        answer, meta = self._ask(key, {})
+        if meta["e_tag"] is None:
+            raise FastFailedError("an answer without ETag")
+        return Opened(meta["e_tag"], meta["size"], meta["last_modified"], answer)
+
+    def _ask(self, key: str, options: Any) -> tuple[Any, Any]:
         import obstore
 
         try:
-            options: Any = {"range": (start, end)} | ({} if etag is None else {"if_match": etag})
             answer = obstore.get(self._native(), key, options=options)
-            size, found = answer.meta["size"], answer.meta["e_tag"]
-            content = bytes(answer.bytes())
+            return answer, answer.meta
+        except FileNotFoundError as error:
+            kind = FastMissingError if "<Code>NoSuchKey</Code>" in str(error) else FastFailedError
+            raise kind(_FAILED) from error
         except Exception as error:
             raise FastFailedError(_FAILED) from error
-        if found is None or len(content) != min(end, size) - start:
-            raise FastFailedError("an answer is incomplete")
-        return content, found, size
+
+    @staticmethod
+    def _all(answer: Any) -> bytes:
+        try:
+            return bytes(answer.bytes())
+        except Exception as error:
+            raise FastFailedError(_FAILED) from error
 
     def _native(self) -> Native:
         with self._lock:
+            self.requests += 1
             if self._made is None:
                 self._made = _make(self._connection, self._bucket, self._encryption)
             return self._made

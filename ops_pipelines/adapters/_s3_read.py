@@ -6,19 +6,24 @@ import base64
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from ops_pipelines.adapters._s3_client import Encryption
-from ops_pipelines.adapters._s3_errors import Place, explained
-from ops_pipelines.adapters._s3_fast import Fast, FastFailedError
+from ops_pipelines.adapters._s3_errors import Place, explained, missing
+from ops_pipelines.adapters._s3_fast import Fast, FastFailedError, FastMissingError, Opened
 from ops_pipelines.adapters._s3_rate import Rate
 from ops_pipelines.errors import StoreError, Unreachable
+from ops_pipelines.policy.store import ObjectInfo
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 PIECE = 4 * 2**20
 """Bytes of a range."""
+BLOCK = 1 << 20
+WHOLE = 128 * 2**20
+"""Bytes of the largest object that is read as one answer; more than one at a time pays over a long way."""
 _RESUMES = 3
 
 
@@ -28,7 +33,7 @@ class Reader:
     def __init__(
         self,
         client: S3Client,
-        fast: Fast | None,
+        fast: Fast,
         place: Place,
         *,
         ranges: int,
@@ -43,48 +48,62 @@ class Reader:
         self._encryption = encryption
         self._pool = ThreadPoolExecutor(4 * ranges, thread_name_prefix="s3-read")
 
-    def get(self, key: str) -> tuple[bytes, str]:
-        """Content and ETag of a small object. Raises ObjectMissing."""
-        if self._fast is not None:
-            try:
-                content, etag, size = self._fast.get(key, 0, PIECE)
-            except FastFailedError:
-                pass
-            else:
-                if len(content) == size:
-                    return content, etag
+    def get(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """A small object and what the store says of it. Raises ObjectMissing."""
+        try:
+            opened = self._fast.open(key)
+            content = opened.content()
+        except FastMissingError as error:
+            raise missing(self._place, "read", key) from error
+        except FastFailedError:
+            pass
+        else:
+            return content, ObjectInfo(key, opened.size, opened.etag, opened.modified)
         with explained(self._place, "read", key):
             answer = self._client.get_object(Bucket=self._place.bucket, Key=key, **self._encryption.reading)
-            return answer["Body"].read(), answer["ETag"]
+            content = answer["Body"].read()
+        modified = answer["LastModified"].astimezone(UTC)
+        return content, ObjectInfo(key, len(content), answer["ETag"], modified)
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Content of an object in pieces of at most 8 MiB. Raises ObjectMissing before the first piece."""
-        if self._fast is not None:
-            try:
-                first, etag, size = self._fast.get(key, 0, PIECE)
-            except FastFailedError:
-                pass
-            else:
-                return self._by_ranges(self._fast, key, first, etag, size)
+        try:
+            opened = self._fast.open(key)
+        except FastMissingError as error:
+            raise missing(self._place, "read", key) from error
+        except FastFailedError:
+            pass
+        else:
+            return self._as_it_comes(key, opened) if opened.size <= WHOLE else self._by_ranges(key, opened)
         with explained(self._place, "read", key):
             answer = self._client.get_object(Bucket=self._place.bucket, Key=key, **self._encryption.reading)
         return self._in_line(key, answer["ETag"], answer["ContentLength"], 0, answer["Body"])
 
-    def _by_ranges(self, fast: Fast, key: str, first: bytes, etag: str, size: int) -> Iterator[bytes]:
-        """The first piece, and the others while some more are fetched. What fails is read in line from there."""
-        self._rate.take(len(first))
-        yield first
-        done = asked = len(first)
-        del first
-        coming: deque[Future[tuple[bytes, str, int]]] = deque()
+    def _as_it_comes(self, key: str, opened: Opened) -> Iterator[bytes]:
+        """One answer, piece by piece: the least work. Where it breaks, the rest is read in line."""
+        done = 0
         try:
-            while done < size:
-                while asked < size and len(coming) < self._ranges:
-                    end = min(asked + PIECE, size)
-                    coming.append(self._pool.submit(fast.get, key, asked, end, etag))
+            for piece in opened.pieces(BLOCK):
+                self._rate.take(len(piece))
+                done += len(piece)
+                yield piece
+        except FastFailedError:
+            pass
+        if done < opened.size:
+            yield from self._in_line(key, opened.etag, opened.size, done, None)
+
+    def _by_ranges(self, key: str, opened: Opened) -> Iterator[bytes]:
+        """Some ranges at once, given in order. What fails is read in line from there."""
+        done = asked = 0
+        coming: deque[Future[bytes]] = deque()
+        try:
+            while done < opened.size:
+                while asked < opened.size and len(coming) < self._ranges:
+                    end = min(asked + PIECE, opened.size)
+                    coming.append(self._pool.submit(self._fast.get, key, asked, end, opened.etag))
                     asked = end
                 try:
-                    piece, _, _ = coming.popleft().result()
+                    piece = coming.popleft().result()
                 except FastFailedError:
                     break
                 self._rate.take(len(piece))
@@ -94,8 +113,8 @@ class Reader:
         finally:
             for one in coming:
                 one.cancel()
-        if done < size:
-            yield from self._in_line(key, etag, size, done, None)
+        if done < opened.size:
+            yield from self._in_line(key, opened.etag, opened.size, done, None)
 
     def _in_line(self, key: str, etag: str, size: int, done: int, body: Any) -> Iterator[bytes]:
         """The rest of an object, one piece after the other; `body` is what an answer has begun to give, if any.

@@ -49,7 +49,7 @@ class Uploader:
     """Sends files to one bucket, for many threads. It holds a block of a file for each request, not more."""
 
     def __init__(
-        self, client: S3Client, bulk: Callable[[], S3Client], fast: Fast | None, place: Place, *,
+        self, client: S3Client, bulk: Callable[[], S3Client], fast: Fast, place: Place, *,
         whole: int = WHOLE, part: int = PART, threads: int = THREADS, rate: Rate | None = None,
         encryption: Encryption | None = None,
     ) -> None:  # fmt: skip
@@ -95,8 +95,6 @@ class Uploader:
             raise _altered(path, sha256)
         self._rate.take(len(body))
         try:
-            if self._fast is None:
-                raise FastFailedError
             self._fast.put(key, body)
         except FastFailedError:
             with explained(self._place, "write", key):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops_pipelines.adapters._s3_client import Connection, Encryption, client
+from ops_pipelines.adapters._s3_client import Connection, Encryption, client, requests_of
 from ops_pipelines.adapters._s3_errors import Place, attempts_of, code_of, explained, translate
 from ops_pipelines.adapters._s3_fast import Fast
 from ops_pipelines.adapters._s3_probe import probe_bucket
@@ -47,13 +47,13 @@ class S3Store:
         self._bucket = bucket
         self._place = Place(bucket, connection.endpoint or "Amazon S3")
         self._encryption = encryption or Encryption()
-        fast = Fast(connection, bucket, self._encryption)
+        self._fast = Fast(connection, bucket, self._encryption)
         self._uploader = Uploader(
-            self._client, lambda: client(connection, signs_content=False), fast, self._place,
+            self._client, lambda: client(connection, signs_content=False), self._fast, self._place,
             whole=whole, part=part, threads=parallel, rate=Rate(bandwidth), encryption=self._encryption,
         )  # fmt: skip
         self._reader = Reader(
-            self._client, fast, self._place,
+            self._client, self._fast, self._place,
             ranges=parallel, rate=Rate(bandwidth), encryption=self._encryption,
         )  # fmt: skip
         self._bucket_seen = False
@@ -125,6 +125,11 @@ class S3Store:
         """How a person names it: `s3://bucket at endpoint`."""
         return str(self._place)
 
+    @property
+    def requests(self) -> int:
+        """How many requests were sent, by all stores that share this one's connection."""
+        return self._fast.requests + requests_of(self._client)
+
     def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """Write a small object and return its ETag. Raises PreconditionFailed where the condition lost."""
         condition: dict[str, Any] = {}
@@ -170,6 +175,11 @@ class S3Store:
 
     def get(self, key: str) -> tuple[bytes, str]:
         """Content and ETag of a small object. Raises ObjectMissing."""
+        content, info = self._reader.get(key)
+        return content, info.etag
+
+    def look(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """Content of a small object, with its ETag and time. Raises ObjectMissing."""
         return self._reader.get(key)
 
     def stream(self, key: str) -> Iterator[bytes]:

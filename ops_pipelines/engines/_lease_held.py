@@ -59,6 +59,11 @@ class HeldLease:
         """Grows with each holder of the lease."""
         return self._lease.token
 
+    @property
+    def since(self) -> datetime:
+        """When it was taken, by the store's clock."""
+        return datetime.fromisoformat(self._lease.since)
+
     def check(self) -> None:
         """Raises LeaseLost where the lease was taken over, or could not be renewed in time."""
         if self._lost:
@@ -123,14 +128,11 @@ class HeldLease:
 
 def read_standing(seat: Seat) -> Standing | None:
     """The lease as it stands, with the time at which the store says it was written."""
-    while True:
-        try:
-            content, etag = seat.store.get(seat.key)
-        except ObjectMissing:
-            return None
-        info = seat.store.head(seat.key)
-        if info is not None and info.etag == etag:
-            return Standing(leases.decode(content, where=seat.key), etag, info.modified)
+    try:
+        content, info = seat.store.look(seat.key)
+    except ObjectMissing:
+        return None
+    return Standing(leases.decode(content, where=seat.key), info.etag, info.modified)
 
 
 def seconds() -> float:

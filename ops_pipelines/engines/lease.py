@@ -53,9 +53,8 @@ def take_lease(
     machine's own, is only compared with it, as snapshots are named and kept by it. Raises LeaseHeld where
     somebody else still holds it after `wait` seconds.
     """
-    _compare_clocks(store.now(), clock())
     seat = Seat(store, layout.lease(stack), f"the stack `{stack}`", guard=layout.sweep)
-    with _held(seat, holder, purpose, ttl, wait, sleep) as fence:
+    with _held(seat, holder, purpose, ttl, wait, sleep, clock) as fence:
         yield fence
 
 
@@ -77,9 +76,8 @@ def take_drill_lease(
 
     Raises LeaseHeld where another drill still runs after `wait` seconds.
     """
-    _compare_clocks(store.now(), clock())
     seat = Seat(store, layout.drill(stack), f"the drill of the stack `{stack}`")
-    with _held(seat, holder, purpose, ttl, wait, sleep) as fence:
+    with _held(seat, holder, purpose, ttl, wait, sleep, clock) as fence:
         yield fence
 
 
@@ -118,9 +116,12 @@ def read_lease(store: ObjectStore, layout: Layout, stack: str) -> tuple[Lease, b
 
 @contextmanager
 def _held(
-    seat: Seat, holder: str, purpose: str, ttl: float, wait: float, sleep: Callable[[float], None]
-) -> Iterator[HeldLease]:
+    seat: Seat, holder: str, purpose: str, ttl: float, wait: float, sleep: Callable[[float], None],
+    clock: Clock | None = None,
+) -> Iterator[HeldLease]:  # fmt: skip
     held = _acquire(seat, holder, purpose, ttl, wait, sleep)
+    if clock is not None:
+        _compare_clocks(held.since, clock())
     log.info("lease taken", lease=seat.key, token=held.token, purpose=purpose)
     try:
         yield held

@@ -7,16 +7,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ops_pipelines.policy.manifest import FileEntry, FolderEntry, Part
 from ops_pipelines.policy.models import Inventory, WantedModel
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.processes import ProcessStatus, Program
 from ops_pipelines.policy.readings import Reading
-from ops_pipelines.policy.rowcolumns import Batch
 from ops_pipelines.policy.store import ObjectInfo
 from ops_pipelines.policy.vectors import CollectionSchema, CollectionState
+
+if TYPE_CHECKING:  # it brings numpy and pyarrow: 0.4 s that a command about nothing of the kind need not wait
+    from ops_pipelines.policy.rowcolumns import Batch
 
 Clock = Callable[[], datetime]
 """Now, in UTC."""
@@ -55,6 +57,10 @@ class ObjectStore(Protocol):
 
     def get(self, key: str) -> tuple[bytes, str]:
         """Content and ETag of a small object. Raises ObjectMissing."""
+        ...
+
+    def look(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """Content of a small object, with its ETag and time. Raises ObjectMissing."""
         ...
 
     def stream(self, key: str) -> Iterator[bytes]:

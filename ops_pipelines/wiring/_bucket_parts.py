@@ -6,9 +6,10 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from ops_pipelines.engines._blobs import disk_error, file_digest
+from ops_pipelines.engines._blobs import disk_error, file_digest, in_parallel
 from ops_pipelines.engines.parts._volume_stage import VolumeStager
 from ops_pipelines.engines.ports import Fetch, Progress
 from ops_pipelines.errors import UsageError
@@ -46,17 +47,12 @@ def write_part(part: Part, snapshot: str, into: Path, fetch: Fetch, progress: Pr
     Files that a run which was cut off has brought are not brought again. Raises what `fetch` raises."""
     place = destination(into, part)
     draft = place.with_name(f".{part.name}.{snapshot}.partial")
-    done, step = 0, f"restore {part.key}"
     try:
         draft.mkdir(parents=True, exist_ok=True)
         if part.kind == "volume":  # names of any bytes, modes, owners, empty folders
             VolumeStager(draft, None, fetch, progress).fill(part.files, part.folders)
-        for entry in part.files if part.kind != "volume" else ():
-            path = draft / entry.path
-            if not _is_there(path, entry):
-                fetch(entry, path)
-            done += entry.size
-            progress(step, done, part.size, "bytes")
+        else:
+            _bring(part, draft, fetch, progress)
         if place.exists():
             place.rmdir()  # empty, or this fails
         draft.rename(place)
@@ -64,6 +60,22 @@ def write_part(part: Part, snapshot: str, into: Path, fetch: Fetch, progress: Pr
     except OSError as error:
         raise disk_error(error, place, part.size) from error
     return {"part": part.key, "files": len(part.files), "bytes": part.size, "folder": str(place)}
+
+
+def _bring(part: Part, draft: Path, fetch: Fetch, progress: Progress) -> None:
+    """Fetch what is not there yet, some files at once: the folder only counts when all of it is there."""
+    done, lock = 0, Lock()
+
+    def one(entry: FileEntry) -> None:
+        nonlocal done
+        path = draft / entry.path
+        if not _is_there(path, entry):
+            fetch(entry, path)
+        with lock:
+            done += entry.size
+            progress(f"restore {part.key}", done, part.size, "bytes")
+
+    in_parallel(one, part.files)
 
 
 def _is_there(path: Path, entry: FileEntry) -> bool:

@@ -81,7 +81,9 @@ class Seaweed:
 class OwnSeaweed:
     """A SeaweedFS that a test may kill and start again on the same folder and ports."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, memory: str = "256MiB") -> None:
+        """`memory` is what Go's collector keeps to: little of it costs CPU, which a benchmark would count."""
+        self._memory = memory
         self._program = require("seaweedfs").path
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -147,7 +149,7 @@ class OwnSeaweed:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={"PATH": os.defpath, "HOME": str(self._folder), "GOMEMLIMIT": "256MiB"},
+                env={"PATH": os.defpath, "HOME": str(self._folder), "GOMEMLIMIT": self._memory},
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no lock
             )
