@@ -126,6 +126,14 @@ class FormatTooNew(OpsError):
     """The bucket was written by a newer version of this project."""
 
 
+class SecretMismatch(OpsError):
+    """A secret that a part of a snapshot cannot be read without is another one now, or is not set."""
+
+
+class HookFailed(OpsError):
+    """A hook that lets something go after a backup failed: something may be held still yet."""
+
+
 class PartFailed(OpsError):
     """One part could not be captured or restored."""
 

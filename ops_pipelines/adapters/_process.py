@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ops_pipelines.errors import CommandFailed, CommandMissing
@@ -38,35 +41,52 @@ def run(
     output) where it exits with another status than 0 or outlives `timeout` seconds.
     """
     words = [str(word) for word in command]
-    shown = _masked(shlex.join(words), secrets)
+    shown = masked(shlex.join(words), secrets)
     try:
-        done = subprocess.run(  # noqa: PLW1510 - the status is looked at below, with the output kept
-            words,
-            env=None if environ is None else dict(environ),
-            cwd=cwd,
-            input=b"" if stdin is None else stdin,
-            capture_output=True,
-            timeout=timeout,
-            start_new_session=True,
-        )
+        done = _communicate(words, environ, cwd, b"" if stdin is None else stdin, timeout)
     except FileNotFoundError as error:
         raise CommandMissing(f"the program `{words[0]}` is not there", remedy=remedy) from error
+    except PermissionError as error:
+        raise CommandFailed(f"`{shown}` cannot be started: {error.strerror}", remedy=remedy) from error
     except subprocess.TimeoutExpired as error:
-        output = _masked(_text(error.stdout) + _text(error.stderr), secrets)
+        output = masked(_text(error.stdout) + _text(error.stderr), secrets)
         raise CommandFailed(
             f"`{shown}` did not end within {timeout:g} s and was stopped", remedy=remedy, output=output
         ) from error
     if done.returncode != 0:
-        output = _masked(_text(done.stdout) + _text(done.stderr), secrets)
+        output = masked(_text(done.stdout) + _text(done.stderr), secrets)
         raise CommandFailed(f"`{shown}` ended with status {done.returncode}", remedy=remedy, output=output)
     return done
+
+
+def _communicate(
+    words: Sequence[str], environ: Mapping[str, str] | None, cwd: Path | None, stdin: bytes, timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in a session of its own, which is killed as a whole where it does not end in time."""
+    with subprocess.Popen(
+        words,
+        env=None if environ is None else dict(environ),
+        cwd=cwd,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors = process.communicate(stdin, timeout=timeout)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what it started in turn, too
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
 
 def _text(output: bytes | None) -> str:
     return (output or b"")[-_TAIL:].decode("utf-8", "replace")
 
 
-def _masked(text: str, secrets: Sequence[str]) -> str:
+def masked(text: str, secrets: Sequence[str]) -> str:
+    """The text without the values of secrets."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")

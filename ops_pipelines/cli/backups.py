@@ -19,7 +19,7 @@ from ops_pipelines.cli.output import (
 from ops_pipelines.cli.progress import progress
 from ops_pipelines.engines.drill import DrillReport
 from ops_pipelines.errors import OpsError, UsageError
-from ops_pipelines.policy.words import size_in_words, time_in_words
+from ops_pipelines.policy.words import read_in_words, size_in_words, time_in_words
 from ops_pipelines.wiring import bucket, drills, snapshots
 
 
@@ -54,7 +54,13 @@ def backup(context: Context, stack: str, as_json: bool) -> int:
         return 1 if bad else 0
     show_rows(
         (
-            {"part": p.key, "files": len(p.files), "size": size_in_words(p.size), "state": p.consistency}
+            {
+                "part": p.key,
+                "files": len(p.files),
+                "size": size_in_words(p.size),
+                "state": p.consistency,
+                "read": read_in_words(p),
+            }
             for p in manifest.parts
         ),
         empty="no parts",

@@ -26,6 +26,12 @@ from ops_pipelines.wiring import bucket, models, snapshots
     type=click.Path(path_type=Path, file_okay=False),
     help="With --model: a folder that holds a store of the same layout, or nothing yet.",
 )
+@click.option(
+    "--allow-wrong-secret",
+    "allow_wrong",
+    multiple=True,
+    help="Go on although this secret is not the one of then; may be repeated.",
+)
 @click.option("--apply", is_flag=True, help="Do it. Without it, the plan is shown and nothing changes.")
 @bucket_options
 @json_option
@@ -39,6 +45,7 @@ def restore(
     model: str | None,
     into_cache: str | None,
     into_path: Path | None,
+    allow_wrong: tuple[str, ...],
     apply: bool,
     bucket_url: str | None,
     endpoint: str | None,
@@ -68,13 +75,19 @@ def restore(
         opened = bucket.open_bucket(bucket_url, endpoint, region, context.settings)
         return _restore_files(opened, stack, snapshot, wanted, into, apply=apply, as_json=as_json)
     site = context.site(stack)
-    plan = snapshots.plan_restore(site, snapshot, parts=wanted, into=into)
+    plan = snapshots.plan_restore(site, snapshot, parts=wanted, into=into, allow_wrong=allow_wrong)
     if not apply:
         show_dry(plan, as_json=as_json)
         return 0
     with progress() as report:
         result = snapshots.restore(
-            site, snapshot, parts=wanted, into=into, by="command line", progress=report
+            site,
+            snapshot,
+            parts=wanted,
+            into=into,
+            by="command line",
+            progress=report,
+            allow_wrong=allow_wrong,
         )
     findings = [finding for one in result.parts for finding in one.findings]
     if as_json:

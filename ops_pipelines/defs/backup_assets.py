@@ -23,7 +23,7 @@ from ops_pipelines.defs.serving_assets import dry_run
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.drills import NOT_GENERATED
 from ops_pipelines.policy.plan import Finding
-from ops_pipelines.policy.words import size_in_words
+from ops_pipelines.policy.words import read_in_words, size_in_words
 from ops_pipelines.wiring import drills, snapshots
 from ops_pipelines.wiring.site import Site
 
@@ -42,7 +42,9 @@ def snapshot(site: Site) -> dg.AssetsDefinition:
         context.instance.add_dynamic_partitions(names.snapshots(site.name).name or "", [manifest.snapshot])
         rows = [
             {"part": part.key, "files": len(part.files), "size": size_in_words(part.size),
-             "consistency": part.consistency}
+             "consistency": part.consistency, "read": read_in_words(part),
+             "encrypted": "for " + ", ".join(one[:12] + "…" for one in part.recipients) if part.recipients else "",
+             "needs": ", ".join(part.needs)}
             for part in manifest.parts
         ]  # fmt: skip
         yield dg.MaterializeResult(
@@ -127,13 +129,16 @@ def restore(site: Site) -> dg.AssetsDefinition:
             snapshots.refuse_nothing_chosen(site, chosen)
             if config.apply:
                 snapshots.refuse_backfill(context.run.tags)
-            plan = snapshots.plan_restore(site, chosen, parts=parts, into=into)
+            wrong = config.allow_wrong_secrets
+            plan = snapshots.plan_restore(site, chosen, parts=parts, into=into, allow_wrong=wrong)
             if not config.apply:
                 yield dry_run(context, plan, partition=chosen)
                 return
             context.log.info(plan_text(plan))
             by, progress = f"run {context.run_id}", LogProgress(context)
-            result = snapshots.restore(site, chosen, parts=parts, into=into, by=by, progress=progress)
+            result = snapshots.restore(
+                site, chosen, parts=parts, into=into, by=by, progress=progress, allow_wrong=wrong
+            )
         rows = [{"part": one.part, "place": one.place, "old one kept": one.kept} for one in result.parts]
         found: tuple[Finding, ...] = tuple(f for one in result.parts for f in one.findings)
         yield dg.MaterializeResult(

@@ -13,6 +13,7 @@ from ops_pipelines.defs.scaling import AS_DECIDED, scaling_findings
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring import data, deployments
+from ops_pipelines.wiring.hooks import let_go
 from ops_pipelines.wiring.site import Site
 
 _CHECKS: Mapping[tuple[str, str], tuple[str, Callable[[Site], Sequence[Finding]]]] = {
@@ -55,6 +56,7 @@ def stack_checks(site: Site) -> dg.AssetChecksDefinition:
     specs = [dg.AssetCheckSpec(key.name, asset=key.asset_key, description=_described(key)[0]) for key in keys]
 
     def observe(context: dg.AssetCheckExecutionContext) -> Events:
+        let_go(site)
         for key in keys:
             if key not in context.selected_asset_check_keys:
                 continue

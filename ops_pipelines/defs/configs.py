@@ -65,6 +65,9 @@ class RestoreConfig(dg.Config):
     into: str = Field(
         default="", description="Restore beside the live stack under this name, and switch nothing."
     )
+    allow_wrong_secrets: list[str] = Field(
+        default=[], description="Secrets that may be others than those the snapshot was taken with, by name."
+    )
 
 
 class VerifyConfig(dg.Config):

@@ -71,15 +71,19 @@ def read(state: Path, stack: str) -> Journal | None:
 
 def write(state: Path, journal: Journal) -> None:
     """Write the journal so that it is on disk, whole, when this returns."""
-    state.mkdir(parents=True, exist_ok=True)
-    path = path_of(state, journal.stack)
+    write_durably(path_of(state, journal.stack), json.dumps(asdict(journal), indent=1))
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Replace a small file so that it is on disk, whole, when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".writing")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(asdict(journal), file, indent=1)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(state, os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

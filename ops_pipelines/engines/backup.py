@@ -7,10 +7,10 @@ run that is killed after it leaves a whole snapshot. One part that fails means n
 from __future__ import annotations
 
 import json
-import secrets
+import secrets as randomness
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import cast, get_args
@@ -18,8 +18,10 @@ from typing import cast, get_args
 import structlog
 
 from ops_pipelines.engines._blobs import WORKERS, Upload, confirm, disk_error, listed_sizes, upload
-from ops_pipelines.engines.ports import Capture, Clock, Fence, ObjectStore, PartSource, Progress, silent
+from ops_pipelines.engines.hooks import hold_nothing
+from ops_pipelines.engines.ports import Capture, Clock, Fence, Hold, ObjectStore, PartSource, Progress, silent
 from ops_pipelines.errors import LeaseLost, OpsError, PartFailed, PreconditionFailed, SnapshotDamaged
+from ops_pipelines.policy.fingerprints import Fingerprints
 from ops_pipelines.policy.layout import Layout, snapshot_id
 from ops_pipelines.policy.manifest import (
     Consistency,
@@ -44,7 +46,7 @@ Questions = Callable[[list[Part]], Sequence[Question]]
 
 def random_suffix() -> str:
     """Six random hexadecimal digits: the end of a snapshot's id."""
-    return secrets.token_hex(3)
+    return randomness.token_hex(3)
 
 
 @dataclass
@@ -76,12 +78,16 @@ def take_snapshot(
     suffix: Callable[[], str] = random_suffix,
     parallel: int = WORKERS,
     full: bool = False,
+    hold: Hold = hold_nothing,
+    needs: Mapping[str, Sequence[str]] | None = None,
+    secrets: Fingerprints | None = None,
 ) -> Manifest:
     """Back up all `sources` as one snapshot and return its manifest, as it was read back from the bucket.
 
     `scratch` is a folder of this stack's own; `scratch/backup` is emptied first and last. `questions` are
     kept in the manifest, or made from the captured parts. `parallel` blobs are sent or read at once; with `full`,
-    all content is read back from the bucket before the commit. Raises PartFailed naming the part that could not be
+    all content is read back from the bucket before the commit. `hold` keeps a part still until it is read, `needs`
+    are names of secrets by part key, `secrets` their fingerprints. Raises PartFailed naming the part that could not be
     captured, LeaseLost, StoreError or Unreachable; nothing is committed then."""
     if not sources:
         raise PartFailed(
@@ -97,16 +103,28 @@ def take_snapshot(
     try:
         work.mkdir(mode=0o700, parents=True)
         parts: list[Part] = []
-        for number, source in enumerate(sources):
-            folder = work / str(number)
-            folder.mkdir()
-            part, files = _capture(source, folder, clock, progress)
-            if any(part.key == other.key for other in parts):
-                raise PartFailed(f"two parts are named {part.key}", remedy="give each of them its own name")
-            _store(part, files, store, layout, fence, tally, progress, parallel)
-            parts.append(part)
-            _empty(folder)
-            bound.info("part stored", part=part.key, files=len(part.files), bytes=part.size)
+        with hold("") as whole:
+            for number, source in enumerate(sources):
+                folder = work / str(number)
+                folder.mkdir()
+                key = f"{source.kind}/{source.name}"
+                with hold(key) as guard:
+                    part, files = _capture(source, folder, clock, progress)
+                    if any(part.key == other.key for other in parts):
+                        raise PartFailed(
+                            f"two parts are named {part.key}", remedy="give each of them its own name"
+                        )
+                    if all(file.source.is_relative_to(folder) for file in files):
+                        guard.release()  # what is stored from here on is our own copy
+                    _store(part, files, store, layout, fence, tally, progress, parallel)
+                still = guard.quiesced or whole.quiesced
+                consistency: Consistency = "quiesced" if still else part.consistency
+                part = replace(
+                    part, consistency=consistency, hooks=guard.runs, needs=tuple((needs or {}).get(key, ()))
+                )
+                parts.append(part)
+                _empty(folder)
+                bound.info("part stored", part=part.key, files=len(part.files), bytes=part.size)
         progress("verify", 0, len(tally.wanted), "blobs")
         confirm(
             store, layout, tally.wanted, tally.new.keys(), listed=tally.listed, full=full, workers=parallel
@@ -123,6 +141,8 @@ def take_snapshot(
             writer=writer,
             fence=fence.token,
             uploaded=sum(tally.new.values()),
+            secrets=secrets,
+            hooks=whole.runs,
         )
         committed = _commit(manifest, store, layout, fence)
     finally:
@@ -160,6 +180,7 @@ def _capture(source: PartSource, folder: Path, clock: Clock, progress: Progress)
         started=started,
         finished=clock().isoformat(),
         folders=capture.folders,
+        recipients=capture.recipients,
     )
     return part, [Upload(key, one.entry, one.source) for one in capture.files if one.source is not None]
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ops_pipelines.policy.manifest import FileEntry, FolderEntry, Part
+from ops_pipelines.policy.manifest import FileEntry, FolderEntry, HookRun, Part
 from ops_pipelines.policy.models import Inventory, WantedModel
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.processes import ProcessStatus, Program
@@ -112,6 +112,8 @@ class Capture:
     facts: Mapping[str, Any]
     consistency: str = "fuzzy"
     folders: tuple[FolderEntry, ...] = ()
+    recipients: tuple[str, ...] = ()
+    """Age recipients that the files are encrypted for; none where they are in clear."""
 
 
 class PartSource(Protocol):
@@ -127,6 +129,28 @@ class PartSource(Protocol):
 
         Raises PartFailed (or another OpsError) where any of it cannot be read."""
         ...
+
+
+class Guard(Protocol):
+    """What holds a part, or the whole stack, still while it is read."""
+
+    def release(self) -> None:
+        """Let it go. Never raises: what could not be let go is told by `runs` and by whoever made the guard."""
+        ...
+
+    @property
+    def quiesced(self) -> bool:
+        """Whether it was held still."""
+        ...
+
+    @property
+    def runs(self) -> tuple[HookRun, ...]:
+        """What was done to hold it and to let it go."""
+        ...
+
+
+Hold = Callable[[str], AbstractContextManager[Guard]]
+"""Hold a part still (by its key; "" is the whole stack) for the time of a `with`. Raises PartFailed where it cannot."""
 
 
 Fetch = Callable[[FileEntry, Path], None]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from ops_pipelines.policy._link_problem import LinkProblem, known_words, no_component, no_secret
 from ops_pipelines.stack.data import Database
 from ops_pipelines.stack.model import Stack
+from ops_pipelines.stack.safeguards import Hooks, PartOptions
 
 _LEASE = 30.0
 
@@ -35,8 +36,29 @@ def database_links(stack: Stack) -> Iterator[LinkProblem]:
         yield from _handover(stack, f"{where}.handover", database)
         if database.password is not None:
             yield from no_secret(stack, f"{where}.password", database.password)
-        for index, secret in enumerate(database.needs):
-            yield from no_secret(stack, f"{where}.needs.{index}", secret)
+
+
+def safeguard_links(stack: Stack) -> Iterator[LinkProblem]:
+    """Secrets that parts need, and that hooks are given."""
+    sections: dict[str, Mapping[str, PartOptions]] = {
+        "caches": stack.caches, "collections": stack.collections, "databases": stack.databases,
+        "volumes": stack.volumes, "buckets": stack.buckets,
+    }  # fmt: skip
+    for section, parts in sections.items():
+        for name, part in parts.items():
+            where = f"{section}.{name}"
+            for index, secret in enumerate(part.needs):
+                yield from no_secret(stack, f"{where}.needs.{index}", secret)
+            yield from _hooks(stack, f"{where}.hooks", part.hooks)
+    if stack.backup is not None:
+        yield from _hooks(stack, "backup.hooks", stack.backup.hooks)
+
+
+def _hooks(stack: Stack, where: str, hooks: Hooks) -> Iterator[LinkProblem]:
+    for when, several in (("before", hooks.before), ("after", hooks.after)):
+        for index, hook in enumerate(several):
+            for word, secret in hook.secrets.items():
+                yield from no_secret(stack, f"{where}.{when}.{index}.secrets.{word}", secret)
 
 
 def _handover(stack: Stack, where: str, database: Database) -> Iterator[LinkProblem]:

@@ -10,7 +10,12 @@ from collections.abc import Iterator
 
 from ops_pipelines.errors import DeclarationError
 from ops_pipelines.policy._link_data import collection_links, model_links
-from ops_pipelines.policy._link_operations import database_links, operation_links, scaling_links
+from ops_pipelines.policy._link_operations import (
+    database_links,
+    operation_links,
+    safeguard_links,
+    scaling_links,
+)
 from ops_pipelines.policy._link_problem import LinkProblem, known_words, no_secret
 from ops_pipelines.policy._link_times import time_links
 from ops_pipelines.policy._link_volumes import bucket_links, volume_links
@@ -32,6 +37,7 @@ def link_problems(stack: Stack) -> tuple[LinkProblem, ...]:
         *database_links(stack),
         *volume_links(stack),
         *bucket_links(stack),
+        *safeguard_links(stack),
         *operation_links(stack),
         *scaling_links(stack),
         *time_links(stack),

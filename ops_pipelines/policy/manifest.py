@@ -7,7 +7,7 @@ are its dump and its globals; what is not a file (row counts, model names) stand
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -16,18 +16,21 @@ from ops_pipelines.policy._manifest_types import (
     Consistency,
     FileEntry,
     FolderEntry,
+    HookRun,
     Manifest,
     Part,
     PartKind,
+    Plain,
     Question,
 )
+from ops_pipelines.policy.fingerprints import from_json
 from ops_pipelines.policy.layout import FORMAT
 from ops_pipelines.policy.manifest_check import check_manifest, check_text
 from ops_pipelines.policy.paths import safe_path
 
 __all__ = [
-    "Consistency", "FileEntry", "FolderEntry", "Manifest", "Part", "PartKind", "Question", "decode", "encode",
-    "safe_path",
+    "Consistency", "FileEntry", "FolderEntry", "HookRun", "Manifest", "Part", "PartKind", "Plain", "Question", "decode",
+    "encode", "safe_path",
 ]  # fmt: skip
 
 
@@ -36,6 +39,8 @@ def encode(manifest: Manifest) -> bytes:
     of files and folders: there may be millions."""
     raw = {name.name: getattr(manifest, name.name) for name in fields(manifest)}
     raw["parts"] = [_part_to_json(part) for part in manifest.parts]
+    raw["secrets"] = None if manifest.secrets is None else asdict(manifest.secrets)
+    raw["hooks"] = [asdict(run) for run in manifest.hooks]
     raw["questions"] = [asdict(question) for question in manifest.questions]
     return json.dumps(raw, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -44,12 +49,17 @@ def _part_to_json(part: Part) -> dict[str, Any]:
     raw = {name.name: getattr(part, name.name) for name in fields(part)}
     raw["files"] = [_entry_to_json(entry) for entry in part.files]
     raw["folders"] = [_entry_to_json(entry) for entry in part.folders]
+    raw["hooks"] = [asdict(run) for run in part.hooks]
     return raw
 
 
 def _entry_to_json(entry: FileEntry | FolderEntry) -> dict[str, Any]:
     usual = _USUAL[type(entry)]
-    return {name: value for name, value in vars(entry).items() if value != usual[name]}
+    return {
+        name: vars(value) if isinstance(value, Plain) else value
+        for name, value in vars(entry).items()
+        if value != usual[name]
+    }
 
 
 _USUAL: Mapping[type, Mapping[str, Any]] = {
@@ -79,7 +89,8 @@ def decode(content: bytes, *, where: str) -> Manifest:
         questions = tuple(
             Question(q["collection"], q["model"], q["text"], tuple(q["answer"])) for q in raw.pop("questions")
         )
-        manifest = Manifest(parts=parts, questions=questions, **raw)
+        prints, hooks = from_json(raw.pop("secrets", None)), _hooks(raw.pop("hooks", ()))
+        manifest = Manifest(parts=parts, questions=questions, secrets=prints, hooks=hooks, **raw)
         check_manifest(manifest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(where, str(error)) from error
@@ -87,9 +98,23 @@ def decode(content: bytes, *, where: str) -> Manifest:
 
 
 def _part(raw: dict[str, Any]) -> Part:
-    files = tuple(FileEntry(**entry) for entry in raw.pop("files"))
+    files = tuple(_file(**entry) for entry in raw.pop("files"))
     folders = tuple(FolderEntry(**entry) for entry in raw.pop("folders", ()))
-    return Part(files=files, folders=folders, **raw)
+    needs, recipients = _words(raw.pop("needs", ())), _words(raw.pop("recipients", ()))
+    hooks = _hooks(raw.pop("hooks", ()))
+    return Part(files=files, folders=folders, needs=needs, recipients=recipients, hooks=hooks, **raw)
+
+
+def _file(*, plain: Mapping[str, Any] | None = None, **raw: Any) -> FileEntry:
+    return FileEntry(**raw) if plain is None else FileEntry(**raw, plain=Plain(**plain))
+
+
+def _words(raw: Sequence[object]) -> tuple[str, ...]:
+    return tuple(str(word) for word in raw)
+
+
+def _hooks(raw: Sequence[Mapping[str, Any]]) -> tuple[HookRun, ...]:
+    return tuple(HookRun(**one) for one in raw)
 
 
 def _damaged(where: str, why: str) -> SnapshotDamaged:

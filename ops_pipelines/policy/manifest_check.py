@@ -81,8 +81,17 @@ def _check_file(part: Part, entry: FileEntry) -> None:
         _check_names(part, entry.link)
         if entry.size:
             raise ValueError(f"the link {entry.path!r} has a size")
-    elif not isinstance(entry.sha256, str) or len(entry.sha256) != 64 or set(entry.sha256) - _HEX:
+    elif not _is_digest(entry.sha256):
         raise ValueError(f"{entry.path!r} has no SHA-256 digest")
+    if entry.plain is not None:
+        if not part.recipients or entry.link is not None:
+            raise ValueError(f"{entry.path!r} is encrypted, and for nobody")
+        if not _is_digest(entry.plain.sha256) or not _number(entry.plain.size, LARGEST_FILE):
+            raise ValueError(f"{entry.path!r} has no digest or size of what is encrypted")
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64 and not set(value) - _HEX
 
 
 def _check_folder(part: Part, folder: FolderEntry) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from ops_pipelines.policy.manifest import Part
+
 
 def size_in_words(size: float) -> str:
     """Bytes: `512 B`, `87.3 MiB`."""
@@ -19,3 +23,13 @@ def time_in_words(seconds: float) -> str:
     if abs(seconds) < 7200:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def read_in_words(part: Part) -> str:
+    """When a part was read, and which of its hooks failed: `02:00:01 to 02:00:09 UTC; hook `flush` failed`."""
+    bad = [f"hook `{run.what}` failed" for run in part.hooks if not run.ok]
+    try:
+        times = [datetime.fromisoformat(at).strftime("%H:%M:%S") for at in (part.started, part.finished)]
+    except ValueError:  # written by an early version, or by somebody else
+        return "; ".join(bad)
+    return "; ".join((f"{times[0]} to {times[1]} UTC", *bad))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ops_pipelines.stack.base import Declared
+from ops_pipelines.stack.safeguards import PartOptions
 from ops_pipelines.stack.units import Backed, Name, Size
 
 CacheLayout = Literal["ollama", "huggingface", "directory"]
@@ -17,7 +18,7 @@ FieldType = Literal[
 Metric = Literal["COSINE", "IP", "L2", "HAMMING", "JACCARD", "BM25"]
 
 
-class ModelCache(Declared):
+class ModelCache(PartOptions):
     """A named set of model files, in one place or one place per replica."""
 
     layout: CacheLayout
@@ -96,7 +97,7 @@ class Corpus(Declared):
     """Characters that two neighbouring rows share."""
 
 
-class Collection(Declared):
+class Collection(PartOptions):
     """One vector collection. Clients use its name, which is an alias: a restore switches it in one step."""
 
     store: Name
@@ -130,7 +131,7 @@ class Handover(Declared):
     secret_key: Name | None = None
 
 
-class Database(Declared):
+class Database(PartOptions):
     """One database of a server."""
 
     kind: Literal["postgres", "clickhouse", "redis"]
@@ -142,8 +143,6 @@ class Database(Declared):
     user: str | None = None
     password: Name | None = None
     """Secret with the password."""
-    needs: list[Name] = Field(default_factory=list)
-    """Secrets without which its rows cannot be read (LiteLLM's salt key, Langfuse's encryption key)."""
     handover: Handover = Handover()
     """How a ClickHouse server reaches the backup's bucket."""
     backup: Backed = True
@@ -151,7 +150,7 @@ class Database(Declared):
     """Why it is not backed up (`backup: none`)."""
 
 
-class Volume(Declared):
+class Volume(PartOptions):
     """Any folder that a component keeps its state in. Commands know it as {volume.NAME}."""
 
     path: str
@@ -170,7 +169,7 @@ class Volume(Declared):
     """Why it is not backed up (`backup: none`)."""
 
 
-class Bucket(Declared):
+class Bucket(PartOptions):
     """Objects of an S3 store that the stack keeps: Langfuse's events, a store of models."""
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]

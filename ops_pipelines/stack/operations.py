@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ops_pipelines.stack.base import Declared
+from ops_pipelines.stack.safeguards import Hooks
 from ops_pipelines.stack.units import Duration, Name, Size
 
 Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] | None
@@ -50,6 +51,8 @@ class Backup(Declared):
     """Seconds after which a holder that is gone loses the stack's lease (at least 30)."""
     verify_schedule: Cron = "0 5 * * *"
     prune_schedule: Cron = "30 5 * * *"
+    hooks: Hooks = Hooks()
+    """What holds the whole stack still while its parts are read."""
 
 
 class Objectives(Declared):

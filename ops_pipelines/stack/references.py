@@ -146,9 +146,16 @@ def fill_tree(root: Table, environ: Mapping[str, str]) -> tuple[Table, list[Prob
     """A declaration with its variables filled in; secrets stay references, and literal ones are problems."""
     secrets = root.entries.get("secrets")
     declared = frozenset(secrets.node.entries) if secrets and isinstance(secrets.node, Table) else frozenset()
-    walk = _Walk(environ, declared)
+    walk = _Walk(environ, declared, _variables(secrets.node) if declared and secrets else {})
     filled = walk.table(root, ())
     return filled, walk.problems
+
+
+def _variables(secrets: Node) -> dict[str, str]:
+    """Name of the secret by the environment variable that holds it."""
+    entries = secrets.entries.items() if isinstance(secrets, Table) else ()
+    texts = ((name, entry.node.text) for name, entry in entries if isinstance(entry.node, Scalar))
+    return {match[1]: name for name, text in texts if (match := _ENVIRONMENT.fullmatch(text))}
 
 
 # --- secrets that stand where they may not ----------------------------------------------------------------
@@ -169,9 +176,12 @@ _REFERS = re.compile(
 
 
 class _Walk:
-    def __init__(self, environ: Mapping[str, str], declared: frozenset[str]) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], declared: frozenset[str], variables: Mapping[str, str]
+    ) -> None:
         self.environ = environ
         self.declared = declared
+        self.variables = variables
         self.problems: list[Problem] = []
 
     def table(self, table: Table, path: tuple[str, ...]) -> Table:
@@ -204,6 +214,7 @@ class _Walk:
         self._telltale(node, path)
         if "${" not in node.text:
             return node
+        self._filled_secret(node, path)
         filled = fill(node.text, self.environ)
         for found, breaks, remedy in filled.mistakes:
             self._note(node, path, found, breaks, remedy)
@@ -238,6 +249,16 @@ class _Walk:
             known = f"name a secret that `secrets:` declares ({or_known('', self.declared)})"
             remedy = known if self.declared else f"declare it under the top-level `secrets:` as {_FORMS}"
             self._note(node, path, "a literal value (not shown)", _READABLE, remedy)
+
+    def _filled_secret(self, node: Scalar, path: tuple[str, ...]) -> None:
+        """A text into which the value of a declared secret would be filled."""
+        for match in _WORD.finditer(node.text):
+            named = _NAMED.fullmatch(match[1] or "") if not match[0].startswith("$$") else None
+            if named and named[1] in self.variables:
+                found = f"`${{{named[1]}}}`, which is the secret `{self.variables[named[1]]}`"
+                breaks = "its value would stand in clear in artifacts, logs and backups"
+                remedy = f"hand it over by name (`secrets: {{{named[1]}: {self.variables[named[1]]}}}`), and write "
+                self._note(node, path, found, breaks, f"{remedy}$${{{named[1]}}} for a shell to fill in")
 
     def _telltale(self, node: Scalar, path: tuple[str, ...]) -> None:
         """A text that holds a secret whatever its key: a URL with a password, a key of a known make."""

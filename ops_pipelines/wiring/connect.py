@@ -20,7 +20,7 @@ from ops_pipelines.adapters.supervisor import Supervisord
 from ops_pipelines.engines._deploy_needs import Health, Tools
 from ops_pipelines.engines.lease import take_drill_lease, take_lease
 from ops_pipelines.engines.ports import Embedder, Fence, VectorStore
-from ops_pipelines.errors import TargetUnsupported, UsageError
+from ops_pipelines.errors import OpsError, TargetUnsupported, UsageError
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.programs import Places, cache_place, endpoints
 from ops_pipelines.settings import Settings
@@ -59,6 +59,19 @@ def secret(site: Site, name: str | None) -> str | None:
             remedy=f"add it under `secrets:` of {site.loaded.path}",
         )
     return resolve(reference, site.settings.environ, site.folder).get_secret_value()
+
+
+def known_secrets(site: Site) -> dict[str, str]:
+    """Values of the declared secrets that can be had here, by name: to keep them out of what others read."""
+    known: dict[str, str] = {}
+    for name in site.stack.secrets:
+        try:
+            value = secret(site, name)
+        except OpsError:  # a secret that is not here cannot be given away by us
+            continue
+        if value:
+            known[name] = value
+    return known
 
 
 def backup_of(site: Site) -> Backup:

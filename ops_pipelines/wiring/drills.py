@@ -22,6 +22,7 @@ from ops_pipelines.errors import LeaseLost, SnapshotUnknown
 from ops_pipelines.policy.drills import choose, room
 from ops_pipelines.policy.manifest import Manifest, Part
 from ops_pipelines.policy.plan import Finding
+from ops_pipelines.wiring import needed_secrets
 from ops_pipelines.wiring import parts as part_wiring
 from ops_pipelines.wiring._drill_serving import serve
 from ops_pipelines.wiring.connect import drill_lease, layout, now, object_store, served_name, vector_store
@@ -32,7 +33,7 @@ log = structlog.get_logger()
 
 BY_DRILL = "drill"
 """Who put a mark on a snapshot."""
-_IN_FOLDERS = ("model_cache", "configuration", "volume")
+_IN_FOLDERS = ("model_cache", "configuration", "volume", "secrets")
 """Kinds of parts whose throw-away place is a folder; the others lie beside the live ones, in a server."""
 
 
@@ -107,6 +108,7 @@ def _run(
             full=full,
             clock=now,
             fence=fence,
+            secrets=needed_secrets.check(site, manifest, manifest.parts),
             expected=part_wiring.asked_collections(site),
             inspect=inspect_models,
             limits=Limits(

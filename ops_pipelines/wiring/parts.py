@@ -19,7 +19,7 @@ from ops_pipelines.policy.manifest import Manifest, Part, Question
 from ops_pipelines.policy.processes import programs_to_json
 from ops_pipelines.wiring import data
 from ops_pipelines.wiring.artifacts import artifact
-from ops_pipelines.wiring.connect import backup_of, caches, embedder, secret, served_name, vector_store
+from ops_pipelines.wiring.connect import backup_of, caches, embedder, known_secrets, served_name, vector_store
 from ops_pipelines.wiring.databases import database_source, database_target
 from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.volumes import volume_source, volume_target
@@ -124,21 +124,13 @@ def _configuration(site: Site) -> ConfigurationSource:
     files = {"declaration.json": site.stack.model_dump_json(indent=2).encode()}
     if rendered.programs:
         files["programs.json"] = json.dumps(programs_to_json(rendered.programs), indent=2).encode()
-    known: dict[str, str] = {}
-    for name in site.stack.secrets:
-        try:
-            value = secret(site, name)
-        except OpsError:  # a secret that is not here cannot be in a file by our doing
-            continue
-        if value:
-            known[name] = value
     return ConfigurationSource(
         name=site.name,
         stack_file=site.loaded.path,
         included=site.loaded.sources[1:],
         extra=[site.folder / path for path in backup_of(site).configuration],
         artifact=files,
-        secrets=known,
+        secrets=known_secrets(site),
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ops_pipelines.engines import restore as engine
 from ops_pipelines.engines import snapshots
-from ops_pipelines.engines.ports import Progress, silent
+from ops_pipelines.engines.ports import PartTarget, Progress, silent
 from ops_pipelines.engines.restore import RestoreResult
-from ops_pipelines.policy.plan import Plan
+from ops_pipelines.policy.manifest import Manifest
+from ops_pipelines.policy.plan import Finding, Plan, Step
+from ops_pipelines.wiring import needed_secrets
 from ops_pipelines.wiring import parts as part_wiring
 from ops_pipelines.wiring.connect import layout, lease, now, object_store
 from ops_pipelines.wiring.drills import BY_DRILL
@@ -19,12 +21,23 @@ from ops_pipelines.wiring.site import Site
 
 
 def plan_restore(
-    site: Site, snapshot: str, *, parts: Sequence[str] | None = None, into: str | None = None
+    site: Site,
+    snapshot: str,
+    *,
+    parts: Sequence[str] | None = None,
+    into: str | None = None,
+    allow_wrong: Collection[str] = (),
 ) -> Plan:
-    """What a restore would do."""
+    """What a restore would do. Secrets that parts need and that are not those of then are warnings."""
     manifest = load(site, snapshot)
     pending = engine.pending_restore(site.state, site.name)
-    plan = engine.plan_restore(manifest, part_wiring.targets(site, manifest), parts, into, pending=pending)
+    targets = part_wiring.targets(site, manifest)
+    plan = engine.plan_restore(manifest, targets, parts, into, pending=pending)
+    found = _secrets(site, manifest, targets, parts, allow_wrong)
+    steps = tuple(Step("check", one.subject, one.message) for one in found if one.ok)
+    plan = replace(
+        plan, steps=(*steps, *plan.steps), warnings=(*needed_secrets.warnings(found), *plan.warnings)
+    )
     if into is None:
         switched = [one.subject.partition(" ")[0] for one in plan.steps if one.verb == "switch"]
         plan = replace(plan, steps=(*plan.steps, *restart_steps(site, dict.fromkeys(switched))))
@@ -45,6 +58,19 @@ def _failed(site: Site, snapshot: str) -> str:
     )
 
 
+def _secrets(
+    site: Site,
+    manifest: Manifest,
+    targets: Mapping[str, PartTarget],
+    parts: Sequence[str] | None,
+    allow_wrong: Collection[str],
+) -> tuple[Finding, ...]:
+    """The secrets that the chosen parts need, against those of then. Raises UsageError for an unknown part."""
+    keys = manifest.keys(parts) & targets.keys()
+    chosen = [part for part in manifest.parts if part.key in keys]
+    return needed_secrets.check(site, manifest, chosen, allow_wrong)
+
+
 def restore(
     site: Site,
     snapshot: str,
@@ -53,19 +79,24 @@ def restore(
     into: str | None = None,
     by: str,
     progress: Progress = silent,
+    allow_wrong: Collection[str] = (),
 ) -> RestoreResult:
     """Put a snapshot back, under the stack's lease. What serves a restored model rests while that is switched.
 
-    A server that could not be started again is a finding of the first part: the data is live all the same.
+    Secrets come first: where one that a part needs is not that of then, and is not in `allow_wrong`,
+    SecretMismatch is raised before anything is fetched. A server that could not be started again is a finding of
+    the first part: the data is live all the same.
     """
     store, keys = object_store(site), layout(site)
     manifest = load(site, snapshot)
     with lease(site, f"restore of {snapshot} ({by})") as fence:
         rest = Rest(site, fence)
+        targets = part_wiring.targets(site, manifest)
         try:
+            needed_secrets.require(_secrets(site, manifest, targets, parts, allow_wrong))
             result = engine.restore(
                 manifest,
-                rest.wrap(part_wiring.targets(site, manifest)),
+                rest.wrap(targets),
                 store=store,
                 layout=keys,
                 fence=fence,

@@ -10,11 +10,11 @@ from ops_pipelines.engines import snapshots as engine
 from ops_pipelines.engines.attempts import attempt
 from ops_pipelines.engines.backup import take_snapshot
 from ops_pipelines.engines.ports import Fence, Progress, silent
-from ops_pipelines.errors import UsageError
+from ops_pipelines.errors import HookFailed, UsageError
 from ops_pipelines.policy.manifest import Manifest
 from ops_pipelines.policy.plan import Finding
+from ops_pipelines.wiring import hooks, needed_secrets, revisions
 from ops_pipelines.wiring import parts as part_wiring
-from ops_pipelines.wiring import revisions
 from ops_pipelines.wiring.connect import layout, lease, now, object_store
 from ops_pipelines.wiring.listing import (
     difference,
@@ -41,12 +41,14 @@ __all__ = [
 def backup(site: Site, *, by: str, progress: Progress = silent) -> Manifest:
     """Take one snapshot of every part, under the stack's lease. A backup that fails leaves word of it.
 
-    Raises LeaseHeld, PartFailed, StoreError, Unreachable; no snapshot is listed then.
+    Raises LeaseHeld, PartFailed, StoreError, Unreachable; no snapshot is listed then. HookFailed where it was taken
+    and a hook that lets something go failed.
     """
     store, keys = object_store(site), layout(site)
-    with lease(site, f"backup ({by})") as fence, _recorded(site, fence, by):
+    keeper = hooks.keeper(site)
+    with lease(site, f"backup ({by})") as fence, _recorded(site, fence, by), keeper.session():
         deployed = revisions.newest(site)
-        return take_snapshot(
+        manifest = take_snapshot(
             site.name,
             part_wiring.sources(site),
             store=store,
@@ -59,7 +61,17 @@ def backup(site: Site, *, by: str, progress: Progress = silent) -> Manifest:
             writer=f"ops-pipelines {metadata.version('ops-pipelines')}",
             questions=part_wiring.questions(site),
             progress=progress,
+            hold=keeper.hold,
+            needs=needed_secrets.needs(site),
+            secrets=needed_secrets.prints(site),
         )
+    if keeper.failures:
+        raise HookFailed(
+            f"the snapshot {manifest.snapshot} was taken, but something may still be held still:\n  "
+            + "\n  ".join(keeper.failures),
+            remedy="let it go by hand, and mend the hook; the next backup tries it again",
+        )
+    return manifest
 
 
 @contextmanager
@@ -72,9 +84,10 @@ def _recorded(site: Site, fence: Fence, by: str) -> Iterator[None]:
 
 
 def kept_findings(site: Site, manifest: Manifest) -> tuple[Finding, ...]:
-    """Collections of which no question was kept, so that a drill cannot prove them; empty where all is well."""
+    """What a backup should have kept beside the parts and could not, so that a drill or a restore cannot prove them:
+    answers to questions, fingerprints of secrets. Empty where all is well."""
     kept = {question.collection for question in manifest.questions}
-    return tuple(
+    return needed_secrets.not_kept(manifest) + tuple(
         Finding(
             f"questions/{part.name}",
             None,

@@ -9,6 +9,7 @@ from typing import Any
 from ops_pipelines.policy.lint.rule import Found, Rule, flag, started
 from ops_pipelines.stack.components import Component
 from ops_pipelines.stack.model import Stack
+from ops_pipelines.stack.safeguards import Hooks
 
 _DEFAULTS = re.compile(
     r"minioadmin|sk-1234|changeme|change[-_]?me|password123|mysecret(key)?|admin123|letmein|supersecret"
@@ -85,13 +86,19 @@ def secret_unused(stack: Stack) -> Iterator[Found]:
     """A secret that nothing refers to: most often the server that should have it runs without."""
     used: set[str | None] = {*stack.notify.urls}
     if stack.backup is not None:
-        used |= {stack.backup.access_key, stack.backup.secret_key}
+        used |= {stack.backup.access_key, stack.backup.secret_key, *_given(stack.backup.hooks)}
     for component in stack.components.values():
         used |= {*component.secrets.values(), *component.environment.values(), *component.command}
         used |= {text for _, text in _leaves(component.settings, "")}
     used |= {model.token for model in stack.models.values()}
     for database in stack.databases.values():
-        used |= {database.password, *database.needs}
+        used.add(database.password)
+    used |= {collection.token for collection in stack.collections.values()}
+    for bucket in stack.buckets.values():
+        used |= {bucket.access_key, bucket.secret_key}
+    for options in (stack.caches, stack.collections, stack.databases, stack.volumes, stack.buckets):
+        for part in options.values():
+            used |= {*part.needs, *_given(part.hooks)}
     for name in stack.secrets:
         if name not in used:
             breaks = "whatever should be given it runs without"
@@ -99,6 +106,11 @@ def secret_unused(stack: Stack) -> Iterator[Found]:
                 "name it where it belongs (a component's `secrets`, a database's `password`), or remove it"
             )
             yield Found(f"secrets.{name}", "a secret that nothing uses", breaks, remedy, "warning")
+
+
+def _given(hooks: Hooks) -> set[str]:
+    """Secrets that hooks are given."""
+    return {name for hook in (*hooks.before, *hooks.after) for name in hook.secrets.values()}
 
 
 def _leaves(value: Any, path: str) -> list[tuple[str, str]]:
