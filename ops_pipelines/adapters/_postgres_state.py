@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from psycopg import Connection
@@ -134,11 +134,32 @@ def property_statements(database: str, like: DatabaseState) -> list[Composed]:
 
 
 def role_statements(roles_dump: str, role: str) -> list[str]:
-    """Lines of a `pg_dumpall --roles-only` that make one role."""
-    quoted = '"' + role.replace('"', '""') + '"'
-    names = [quoted, role] if re.fullmatch(r"[a-z_][a-z0-9_$]*", role) else [quoted]
-    starts = tuple(start for name in names for start in (f"CREATE ROLE {name};", f"ALTER ROLE {name} WITH "))
+    """Lines of a `pg_dumpall --roles-only` that make one role, its own settings included."""
+    words = ("CREATE ROLE {};", "ALTER ROLE {} WITH ", "ALTER ROLE {} SET ")
+    starts = tuple(word.format(name) for name in _spellings(role) for word in words)
     return [line for line in roles_dump.splitlines() if line.startswith(starts)]
+
+
+def membership_statements(roles_dump: str, made: Sequence[str], present: Sequence[str]) -> list[str]:
+    """Statements that make each role of `made` a member of the groups it was in, as far as they are `present`."""
+    lines = set()
+    for line in roles_dump.splitlines():
+        words = line.partition(" GRANTED BY ")[0].rstrip(";")
+        lines.add(words.partition(" WITH ")[0])
+    return [
+        f"{statement};"
+        for member in made
+        for group in present
+        for group_name in _spellings(group)
+        for member_name in _spellings(member)
+        if (statement := f"GRANT {group_name} TO {member_name}") in lines
+    ]
+
+
+def _spellings(role: str) -> list[str]:
+    """How a dump may write a role's name."""
+    quoted = '"' + role.replace('"', '""') + '"'
+    return [quoted, role] if re.fullmatch(r"[a-z_][a-z0-9_$]*", role) else [quoted]
 
 
 def _list(value: str) -> Composed:

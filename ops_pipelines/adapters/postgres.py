@@ -23,6 +23,7 @@ from psycopg.sql import SQL, Identifier
 from ops_pipelines.adapters._postgres_errors import explained
 from ops_pipelines.adapters._postgres_state import (
     create_statement,
+    membership_statements,
     property_statements,
     read_state,
     role_statements,
@@ -30,13 +31,22 @@ from ops_pipelines.adapters._postgres_state import (
 from ops_pipelines.adapters._process import find_program, run
 from ops_pipelines.errors import CommandFailed, OpsError, Refused
 from ops_pipelines.policy.databases import DatabaseState
+from ops_pipelines.policy.probes import Rows
 
+NO_PROBES: Mapping[str, str] = {}
 _GET = "install the PostgreSQL client programs (Debian: apt-get install postgresql-client)"
 _VERSION = re.compile(r"\(PostgreSQL\)\s+(\d+)")
 
 
 def _unheard(rows: int) -> None:
     """Where counts go that nobody asked for."""
+
+
+def _answer(connection: psycopg.Connection[Any], query: str) -> Rows:
+    connection.execute("SET LOCAL statement_timeout = '5min'")
+    rows = connection.execute(query.encode()).fetchall()
+    connection.execute("SET LOCAL statement_timeout = 0")
+    return rows
 
 
 @dataclass(frozen=True)
@@ -82,12 +92,22 @@ class Postgres:
         with self._session(database, "count rows") as connection, self._moment(connection):
             return read_state(connection, counted)
 
-    def dump(
-        self, database: str, dump: Path, roles: Path, counted: Callable[[int], None] = _unheard
-    ) -> DatabaseState:
-        """Write a database's content (custom format) and the server's roles, and return its state.
+    def ask(self, database: str, query: str) -> Rows:
+        """Rows that a question brings; it can change nothing, and may take five minutes."""
+        with self._session(database, "answer a probe") as connection, self._moment(connection):
+            return _answer(connection, query)
 
-        Content and counts are of one moment; the dump is read back to its end. Raises CommandFailed, Refused,
+    def dump(
+        self,
+        database: str,
+        dump: Path,
+        roles: Path,
+        counted: Callable[[int], None] = _unheard,
+        probes: Mapping[str, str] = NO_PROBES,
+    ) -> tuple[DatabaseState, dict[str, Rows]]:
+        """Write a database's content (custom format) and the server's roles; return its state and what it answers.
+
+        Content, counts and answers are of one moment; the dump is read back to its end. Raises CommandFailed, Refused,
         Unreachable, or CommandMissing; what was written is then worth nothing."""
         client = self._client("pg_dump")
         with self._session(database, "dump") as connection, self._moment(connection):
@@ -100,15 +120,17 @@ class Postgres:
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
             moment = str(row[0]) if row else ""
             state = read_state(connection, counted)
+            answers = {name: _answer(connection, query) for name, query in probes.items()}
             self._run("pg_dump", "--format=custom", "--no-password", f"--snapshot={moment}",
                       "--lock-wait-timeout=120000", f"--file={dump}", database=database)  # fmt: skip
         self._run("pg_dumpall", "--roles-only", "--no-role-passwords", "--no-password",
                   f"--file={roles}", f"--database={self._conninfo(database)}", database=database)  # fmt: skip
         self._run("pg_restore", "--list", "--file=/dev/null", str(dump))
-        return state
+        return state, answers
 
     def create_roles(self, roles_dump: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
-        """Make those of the wanted roles that are not there, without passwords, and return their names."""
+        """Make those of the wanted roles that are not there, without passwords, members of the groups that are
+        there; return their names."""
         missing = [role for role in wanted if role not in self.roles()]
         with self._session(self.maintenance, "create roles") as connection:
             for role in missing:
@@ -121,6 +143,9 @@ class Postgres:
                 with connection.transaction():
                     for line in lines:
                         connection.execute(line.encode())
+            present = self.roles()
+            for line in membership_statements(roles_dump, missing, present):
+                connection.execute(line.encode())
         return tuple(missing)
 
     def restore(self, database: str, dump: Path, like: DatabaseState) -> None:

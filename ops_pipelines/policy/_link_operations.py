@@ -33,6 +33,9 @@ def database_links(stack: Stack) -> Iterator[LinkProblem]:
                 f"{where}.name", f"`{database.name}`", "Redis numbers its logical databases",
                 "write the number of one, or take it out for all of them",
             )  # fmt: skip
+        if database.kind == "redis" and database.probes:
+            yield LinkProblem(f"{where}.probes", "probes in SQL", "Redis answers no SQL",
+                              "take them out: its keys are compared anyway")  # fmt: skip
         yield from _handover(stack, f"{where}.handover", database)
         if database.password is not None:
             yield from no_secret(stack, f"{where}.password", database.password)

@@ -143,6 +143,9 @@ class Database(PartOptions):
     user: str | None = None
     password: Name | None = None
     """Secret with the password."""
+    probes: dict[Name, str] = Field(default_factory=dict)
+    """Questions in SQL, by name, that a restored database must answer as at the time of its backup. Answers are
+    kept in the manifest, in clear: ask for counts and sums, in an order."""
     handover: Handover = Handover()
     """How a ClickHouse server reaches the backup's bucket."""
     backup: Backed = True

@@ -44,7 +44,9 @@ def database_target(site: Site, part: Part, scratch: Path) -> PartTarget:
 
 
 def _postgres_source(site: Site, name: str, declared: Database) -> PartSource:
-    return DatabaseSource(name, declared.name or name, _postgres(site, declared), needs=declared.needs)
+    return DatabaseSource(
+        name, declared.name or name, _postgres(site, declared), declared.needs, declared.probes
+    )
 
 
 def _postgres_target(site: Site, name: str, declared: Database, scratch: Path) -> PartTarget:
@@ -88,7 +90,9 @@ def _redis(site: Site, declared: Database) -> Redis:
 
 def _clickhouse_source(site: Site, name: str, declared: Database) -> PartSource:
     server = _clickhouse(site, declared)
-    return ClickHouseSource(name, declared.name or name, server, _staging(site, name), declared.needs)
+    return ClickHouseSource(
+        name, declared.name or name, server, _staging(site, name), declared.needs, declared.probes
+    )
 
 
 def _clickhouse_target(site: Site, name: str, declared: Database, scratch: Path) -> PartTarget:

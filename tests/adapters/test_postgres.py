@@ -78,7 +78,7 @@ def test_a_dump_makes_the_same_database(
     postgres: PostgresServer, filled: str, role: str, tmp_path: Path
 ) -> None:
     adapter = postgres.adapter()
-    state = adapter.dump(filled, tmp_path / "dump", tmp_path / "roles")
+    state, _ = adapter.dump(filled, tmp_path / "dump", tmp_path / "roles")
     with postgres.connect() as connection:
         # Role and database are gone: the server is a new one as far as they go.
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(filled)))
@@ -127,7 +127,7 @@ def test_counts_are_of_the_moment_of_the_dump(postgres: PostgresServer, filled: 
                 what="a late row",
             )
         adapter = postgres.adapter()
-        state = adapter.dump(filled, tmp_path / "dump", tmp_path / "roles")
+        state, _ = adapter.dump(filled, tmp_path / "dump", tmp_path / "roles")
         during = adapter.state(filled)
     finally:
         over.set()
@@ -182,7 +182,7 @@ def test_a_switch_that_fails_changes_nothing(postgres: PostgresServer, filled: s
 
 def test_a_failed_restore_leaves_no_database(postgres: PostgresServer, filled: str, tmp_path: Path) -> None:
     adapter = postgres.adapter()
-    state = adapter.dump(filled, tmp_path / "dump", tmp_path / "roles")
+    state, _ = adapter.dump(filled, tmp_path / "dump", tmp_path / "roles")
     whole = (tmp_path / "dump").read_bytes()
     (tmp_path / "dump").write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(CommandFailed):
@@ -248,3 +248,48 @@ def test_the_password_is_no_argument(postgres: PostgresServer, filled: str, tmp_
         )
     assert postgres.password not in (tmp_path / "argv").read_text()
     assert "my password is ***" in str(caught.value)
+
+
+def test_large_objects_come_back(postgres: PostgresServer, filled: str, tmp_path: Path) -> None:
+    adapter = postgres.adapter()
+    with postgres.connect(filled) as connection:
+        connection.execute("SELECT lo_from_bytea(4711, decode(repeat('ab', 5000), 'hex'))")
+    state, _ = adapter.dump(filled, tmp_path / "dump", tmp_path / "roles")
+    adapter.restore(f"{filled}_again", tmp_path / "dump", state)
+    with postgres.connect(f"{filled}_again") as connection:
+        found = connection.execute("SELECT encode(lo_get(4711), 'hex')").fetchone()
+    assert found == ("ab" * 5000,)
+
+
+def test_a_role_that_is_made_is_a_member_again(
+    postgres: PostgresServer, filled: str, role: str, tmp_path: Path
+) -> None:
+    adapter = postgres.adapter()
+    group = f"{filled}-group"
+    with postgres.connect(filled) as connection:
+        for statement in (
+            "CREATE ROLE {group}",
+            "GRANT {group} TO {role}",
+            "ALTER ROLE {role} SET lock_timeout TO '3s'",
+        ):
+            connection.execute(SQL(statement).format(group=Identifier(group), role=Identifier(role)))
+    try:
+        adapter.dump(filled, tmp_path / "dump", tmp_path / "roles")
+        with postgres.connect(filled) as connection:
+            for statement in (
+                "REASSIGN OWNED BY {role} TO admin",
+                "DROP OWNED BY {role}",
+                "DROP ROLE {role}",
+            ):
+                connection.execute(SQL(statement).format(role=Identifier(role)))
+        made = adapter.create_roles((tmp_path / "roles").read_text(), (role,))
+        assert made == (role,)
+        with postgres.connect(filled) as connection:
+            found = connection.execute(
+                "SELECT pg_has_role(%s, %s, 'member'), rolconfig FROM pg_roles WHERE rolname = %s",
+                [role, group, role],
+            ).fetchone()
+        assert found == (True, ["lock_timeout=3s"])
+    finally:
+        with postgres.connect(filled) as connection:
+            connection.execute(SQL("DROP ROLE {}").format(Identifier(group)))

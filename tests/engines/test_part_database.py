@@ -95,6 +95,40 @@ def test_it_comes_back_and_the_old_one_is_kept(
     assert not (tmp_path / "scratch/restore").exists() or not list((tmp_path / "scratch/restore").iterdir())
 
 
+def test_probes_are_asked_again_of_what_was_restored(
+    postgres: PostgresServer, database: str, target: DatabaseTarget, store: S3Store, tmp_path: Path
+) -> None:
+    probes = {
+        "sum": "SELECT sum(id), min(body), now() > '2020-01-01' FROM keys",
+        "none": "SELECT 1 WHERE false",
+    }
+    source = DatabaseSource("litellm", database, postgres.adapter(), probes=probes)
+    manifest = snapshot_of([source], store, tmp_path / "scratch")
+    part = manifest.parts[0]
+    assert part.facts["probes"]["sum"] == {"sql": probes["sum"], "answer": [[2001000, "", True]]}
+    lose_rows(postgres, database)
+    place = target.stage(part, None, fetcher(store, LAYOUT, manifest.snapshot), silent)
+    assert [finding.ok for finding in target.check(part, place, full=True)] == [True, True, True]
+    with postgres.connect(place) as connection:
+        connection.execute("UPDATE keys SET id = 9000 WHERE id = 9")
+    (rows_, none, changed) = target.check(part, place, full=True)
+    assert (rows_.ok, none.ok, changed.ok) == (True, True, False), "as many rows, and not the same"
+    assert "2009991" in changed.message
+    with postgres.connect(place) as connection:
+        connection.execute("ALTER TABLE keys RENAME body TO other")
+    assert [one.ok for one in target.check(part, place, full=True)] == [True, True, False]
+
+
+@pytest.mark.parametrize("sql", ["SELECT missing FROM keys", "DELETE FROM keys RETURNING 1"])
+def test_a_probe_that_cannot_be_asked_fails_the_backup(
+    postgres: PostgresServer, database: str, store: S3Store, tmp_path: Path, sql: str
+) -> None:
+    source = DatabaseSource("litellm", database, postgres.adapter(), probes={"bad": sql})
+    with pytest.raises(PartFailed, match=r"missing|read-only"):
+        snapshot_of([source], store, tmp_path / "scratch")
+    assert rows(postgres, database) == 2000
+
+
 def test_a_copy_beside_leaves_the_live_one(
     postgres: PostgresServer,
     database: str,

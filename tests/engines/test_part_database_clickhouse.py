@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,33 @@ def test_what_is_not_as_backed_up_fails_the_check(
     assert (finding.ok, finding.message) == (False, words)
     target.discard(place)
     assert [finding.ok for finding in target.check(part, place, full=True)] == [None]
+
+
+def test_probes_are_asked_again_of_what_was_restored(
+    clickhouse: ClickHouseServer,
+    seaweed: Seaweed,
+    bucket: str,
+    store: S3Store,
+    target: ClickHouseTarget,
+    tmp_path: Path,
+) -> None:
+    fill(clickhouse)
+    probes = {"sum": "SELECT sum(id) FROM events", "restless": "SELECT generateUUIDv4()"}
+    probed = replace(source(clickhouse, seaweed, bucket, store), probes=probes)
+    part = snapshot_of([probed], store, tmp_path / "scratch").parts[0]
+    assert part.facts["probes"]["restless"]["answer"] is None
+    place = target.stage(part, None, fetcher(store, LAYOUT, "x"), silent)
+    assert [finding.ok for finding in target.check(part, place, full=True)] == [True, None, True]
+    clickhouse.ask(f"ALTER TABLE {place}.events UPDATE body = 'x' WHERE 1 SETTINGS mutations_sync = 1")
+    assert [finding.ok for finding in target.check(part, place, full=True)] == [True, None, True]
+    clickhouse.ask(f"CREATE TABLE {place}.more AS {place}.events ORDER BY id")
+    clickhouse.ask(f"INSERT INTO {place}.more SELECT id + 1, body FROM {place}.events")
+    clickhouse.ask(f"EXCHANGE TABLES {place}.more AND {place}.events")
+    clickhouse.ask(f"DROP TABLE {place}.more SYNC")
+    good, unknown, changed = target.check(part, place, full=True)
+    assert (good.ok, unknown.ok, changed.ok) == (True, None, False), "as many rows, and not the same"
+    with pytest.raises(Refused, match="readonly"):
+        target.server.ask(place, "DROP TABLE events")
 
 
 def test_secrets_are_in_no_error(

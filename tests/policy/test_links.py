@@ -47,6 +47,7 @@ ERRORS: list[tuple[dict[str, Any], str, str]] = [
     ({"databases.litellm.component": "redis"}, "databases.litellm.component", "kind postgres"),
     ({"databases.litellm.component": "pg"}, "databases.litellm.component", "components:"),
     ({"databases.cache.handover": {"access_key": "s3-key"}}, "databases.cache.handover", "secret_key"),
+    ({"databases.cache.probes": {"n": "select 1"}}, "databases.cache.probes", "take them out"),
     ({"databases.cache.name": "cache"}, "databases.cache.name", "number of one"),
     ({"databases.litellm.password": "pgg"}, "databases.litellm.password", "did you mean `pg`?"),
     ({"databases.litellm.needs": ["salz"]}, "databases.litellm.needs.0", "did you mean `salt`?"),

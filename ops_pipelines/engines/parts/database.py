@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,7 @@ from ops_pipelines.policy.databases import (
 )
 from ops_pipelines.policy.manifest import FileEntry, Part
 from ops_pipelines.policy.plan import Finding, Step
+from ops_pipelines.policy.probes import AnswerTooLarge, Rows, compared, kept
 
 DUMP, ROLES = "database.dump", "globals.sql"
 
@@ -45,8 +46,14 @@ class DatabaseServer(Protocol):
     def databases(self) -> tuple[str, ...]: ...
     def state(self, database: str) -> DatabaseState: ...
     def dump(
-        self, database: str, dump: Path, roles: Path, counted: Callable[[int], None]
-    ) -> DatabaseState: ...
+        self,
+        database: str,
+        dump: Path,
+        roles: Path,
+        counted: Callable[[int], None],
+        probes: Mapping[str, str],
+    ) -> tuple[DatabaseState, dict[str, Rows]]: ...
+    def ask(self, database: str, query: str) -> Rows: ...
     def create_roles(self, roles_dump: str, wanted: tuple[str, ...]) -> tuple[str, ...]: ...
     def restore(self, database: str, dump: Path, like: DatabaseState) -> None: ...
     def drop(self, database: str) -> None: ...
@@ -62,17 +69,20 @@ class DatabaseSource:
     server: DatabaseServer
     needs: Sequence[str] = ()
     """Secrets without which its rows cannot be read."""
+    probes: Mapping[str, str] = field(default_factory=dict)
+    """Questions, by name, whose answers are kept and asked for again of what was restored."""
     kind: str = "database"
 
     def capture(self, scratch: Path, progress: Progress) -> Capture:
         """Dump it and count its rows, both in one snapshot of the server's."""
         dump, roles = scratch / DUMP, scratch / ROLES
         with _watched(dump, f"dump {self.database}", progress):
-            state = self.server.dump(
+            state, answers = self.server.dump(
                 self.database,
                 dump,
                 roles,
                 lambda rows: progress(f"count {self.database}", rows, None, "rows"),
+                self.probes,
             )
         files = tuple(
             Captured(FileEntry(path.name, path.stat().st_size, file_digest(path), 0o600), path)
@@ -83,7 +93,8 @@ class DatabaseSource:
                 f"database/{self.name}: {empty[0]} is empty",
                 remedy=f"look what is wrong with {self.server.at}",
             )
-        facts = {**state.to_facts(), "database": self.database, "needs": list(self.needs)}
+        facts = {**state.to_facts(), "database": self.database, "needs": list(self.needs),
+                 "probes": kept_probes(self.name, self.probes, answers)}  # fmt: skip
         return Capture(files, facts, "quiesced")
 
 
@@ -155,7 +166,7 @@ class DatabaseTarget:
         if not any(finding.severity == "error" for finding in findings):
             counted = f"{found.rows} rows in {len(found.tables)} tables: as recorded"
             findings.insert(0, Finding(part.key, True, counted))
-        return tuple(findings)
+        return (*findings, *probe_findings(part, self.server.ask, self._place(place)))
 
     def switch(self, part: Part, place: str) -> str:  # noqa: ARG002 - the place says all
         """Rename the place to the live name, in the transaction in which the old one makes room."""
@@ -209,6 +220,31 @@ class DatabaseTarget:
         word, there = word_of(self.database, place) or "", self.server.databases()
         words = (word, *(f"{word[:26]}-{number}" for number in range(2, 1000)))
         return next(name for one in words if (name := before_name(self.database, one)) not in there)
+
+
+def kept_probes(
+    name: str, questions: Mapping[str, str], answers: Mapping[str, Rows | None]
+) -> dict[str, object]:
+    """Probes as a part's fact. Raises PartFailed where an answer is too large to keep."""
+    try:
+        return kept(questions, answers)
+    except AnswerTooLarge as error:
+        raise PartFailed(
+            f"database/{name}: {error}", remedy="ask for counts and sums, and order the rows"
+        ) from error
+
+
+def probe_findings(part: Part, ask: Callable[[str, str], Rows], place: str) -> list[Finding]:
+    """Each probe of a part, asked of what was restored."""
+    findings = []
+    for name, one in sorted(part.facts.get("probes", {}).items()):
+        try:
+            rows = ask(place, one["sql"])
+        except OpsError as error:
+            findings.append(Finding(f"{part.key}: probe {name}", False, error.message, error.remedy))
+            continue
+        findings.append(compared(part.key, name, one["answer"], rows))
+    return findings
 
 
 def _word(part: Part) -> str:

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ops_pipelines.engines._blobs import in_parallel
+from ops_pipelines.engines.parts.database import kept_probes, probe_findings
 from ops_pipelines.engines.ports import Capture, Captured, Fetch, ObjectStore, Progress
 from ops_pipelines.errors import OpsError, PartFailed
 from ops_pipelines.policy.clickhouse_backups import BackupState, differences, read_backup, state_from_facts
 from ops_pipelines.policy.databases import before_name, staged_name, word_of
 from ops_pipelines.policy.manifest import FileEntry, Part, safe_path
 from ops_pipelines.policy.plan import Finding, Step
+from ops_pipelines.policy.probes import Rows
 
 _WORKERS = 8
 
@@ -43,7 +45,7 @@ class ClickHouseServer(Protocol):
     def hidden(self, database: str) -> tuple[str, ...]: ...
     def point_views(self, database: str, old: str) -> None: ...
     def drop(self, database: str) -> None: ...
-    def ask(self, database: str, query: str) -> tuple[tuple[Any, ...], ...]: ...
+    def ask(self, database: str, query: str) -> Rows: ...
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class ClickHouseSource:
     server: ClickHouseServer
     staging: Staging
     needs: Sequence[str] = ()
+    probes: Mapping[str, str] = field(default_factory=dict)
+    """Questions whose answers are kept, where they are the same before the backup and after it."""
     kind: str = "database"
 
     def capture(self, scratch: Path, progress: Progress) -> Capture:
@@ -110,6 +114,7 @@ class ClickHouseSource:
         if self.database not in self.server.databases():
             raise PartFailed(f"database/{self.name}: {self.server.at} has no database {self.database}",
                              remedy=f"set databases.{self.name}.name")  # fmt: skip
+        before = self._answers()
         self.staging.clear(below)  # what a killed run left: the server writes nothing over it
         try:
             self.server.back_up(
@@ -129,8 +134,13 @@ class ClickHouseSource:
         except (ValueError, OSError) as error:
             raise PartFailed(f"database/{self.name}: what {self.server.at} wrote is no whole backup: {error}",
                              remedy="try again; look into the server's log")  from error  # fmt: skip
-        facts = {**state.to_facts(), "database": self.database, "needs": list(self.needs)}
+        answers = {name: rows if rows == before[name] else None for name, rows in self._answers().items()}
+        facts = {**state.to_facts(), "database": self.database, "needs": list(self.needs),
+                 "probes": kept_probes(self.name, self.probes, answers)}  # fmt: skip
         return Capture(tuple(files), facts, "fuzzy")
+
+    def _answers(self) -> dict[str, Rows]:
+        return {name: self.server.ask(self.database, sql) for name, sql in self.probes.items()}
 
 
 @dataclass(frozen=True)
@@ -212,7 +222,8 @@ class ClickHouseTarget:
                for table, how in differences(state, found, fresh=False)]  # fmt: skip
         counted = sum(one.rows is not None for one in state.tables.values())
         words = f"{state.rows} rows in {counted} tables: as recorded"
-        return tuple(bad) or (Finding(part.key, True, words),)
+        good = [] if bad else [Finding(part.key, True, words)]
+        return (*good, *bad, *probe_findings(part, self.server.ask, place))
 
     def switch(self, part: Part, place: str) -> str:  # noqa: ARG002 - the place says all
         """Rename the live database away and the place to its name, and let the views follow."""
