@@ -81,6 +81,24 @@ def _communicate(
     return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
 
+def hand_over(
+    command: Sequence[str | Path], *, remedy: str, environ: Mapping[str, str], cwd: Path | None = None
+) -> int:
+    """Run a command on this terminal until it ends, and return its status: for what a person looks at.
+
+    Ctrl-C ends the command, and is no error. Raises CommandMissing."""
+    try:
+        with subprocess.Popen([str(word) for word in command], env=dict(environ), cwd=cwd) as process:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                process.terminate()
+                process.wait()
+                return 0
+    except FileNotFoundError as error:
+        raise CommandMissing(f"the program `{command[0]}` is not there", remedy=remedy) from error
+
+
 def _text(output: bytes | None) -> str:
     return (output or b"")[-_TAIL:].decode("utf-8", "replace")
 

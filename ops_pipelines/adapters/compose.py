@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,29 +74,44 @@ class Compose:
         named = ["-f", str(file)] if file else []
         self._run(*named, "down", "--remove-orphans", *(["--volumes"] if volumes else []), timeout=within)
 
-    def build(
-        self, files: Sequence[Path], *, profiles: Sequence[str] = (), services: Iterable[str] = ()
-    ) -> None:
-        """Build the images of services that have a build section."""
-        self._run(*_files(files, profiles, None), "build", *services, timeout=3600)
+    def build(self, file: Path, services: Sequence[str]) -> int:
+        """Build the images of services that have a build section, on this terminal; the status of Compose."""
+        return self._watch("-f", str(file), "build", *services)
+
+    def logs(self, file: Path, service: str | None, *, lines: int, follow: bool) -> int:
+        """Show what containers print, on this terminal; the status of Compose."""
+        words = [
+            "logs",
+            "--tail",
+            str(lines),
+            *(["--follow"] if follow else []),
+            *([service] if service else []),
+        ]
+        return self._watch("-f", str(file), *words)
 
     def _model(self, *words: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._run(*words, "--format", "json", timeout=_ASK))
         return found
 
-    def _run(self, *words: str, timeout: float) -> str:
-        command = [
+    def _watch(self, *words: str) -> int:
+        return _process.hand_over(
+            [*self._command, *words], remedy=_INSTALL, environ=self.environ, cwd=self.directory
+        )
+
+    @property
+    def _command(self) -> list[str]:
+        return [
             "docker",
             "compose",
             "--project-name",
             self.project,
-            "--ansi",
-            "never",
-            "--progress",
-            "plain",
+            "--project-directory",
+            str(self.directory),
         ]
+
+    def _run(self, *words: str, timeout: float) -> str:
         done = _process.run(
-            [*command, "--project-directory", str(self.directory), *words],
+            [*self._command, "--ansi", "never", "--progress", "plain", *words],
             timeout=timeout,
             remedy=_LOOK,
             environ=self.environ,

@@ -17,7 +17,17 @@ from types import FrameType
 import click
 import structlog
 
-from ops_pipelines.cli import backups, declarations, doctoring, models, restoring, running, scaling, snapshots
+from ops_pipelines.cli import (
+    backups,
+    declarations,
+    doctoring,
+    models,
+    operating,
+    restoring,
+    running,
+    scaling,
+    snapshots,
+)
 from ops_pipelines.cli.output import Context, show_error, show_json
 from ops_pipelines.errors import OpsError
 from ops_pipelines.settings import load_settings
@@ -34,7 +44,7 @@ def cli(context: click.Context, verbose: bool) -> None:
     context.obj = Context(settings)
 
 
-for _module in (declarations, running, backups, snapshots, restoring, models, scaling, doctoring):
+for _module in (declarations, running, operating, backups, snapshots, restoring, models, scaling, doctoring):
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 

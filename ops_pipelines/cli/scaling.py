@@ -1,4 +1,4 @@
-"""Verbs of scaling: `scale explain`."""
+"""Verbs of scaling: `scale explain STACK`, `scale STACK COMPONENT=N`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,44 @@ import click
 
 from ops_pipelines.cli.output import Context, json_option, show_json, show_rows
 from ops_pipelines.engines.scale import decision_facts
-from ops_pipelines.wiring import scaling
+from ops_pipelines.errors import UsageError
+from ops_pipelines.wiring import connect, deployments, scaling
 
 
-@click.group()
+class _Scale(click.Group):
+    """`scale explain STACK`; any other first word is a stack to be scaled by hand."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            return "to", self.commands["to"], args
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Scale, subcommand_metavar="STACK COMPONENT=N... | explain STACK")
 def scale() -> None:
-    """See what scaling would decide, and why."""
+    """Scale components by hand, or see what scaling would decide, and why."""
+
+
+@scale.command(name="to", hidden=True)
+@click.argument("stack")
+@click.argument("wanted", nargs=-1, required=True, metavar="COMPONENT=N...")
+@click.pass_obj
+def to(context: Context, stack: str, wanted: tuple[str, ...]) -> None:
+    """Bring components of STACK to so many replicas (`to` may be left out)."""
+    counts: dict[str, int] = {}
+    for word in wanted:
+        component, _, number = word.partition("=")
+        if not component or not number.isdecimal():
+            raise UsageError(f"{word!r} is no COMPONENT=N", remedy="write, for one, embedder=2")
+        counts[component] = int(number)
+    site = context.site(stack)
+    for component in counts:
+        connect.component(site, component)  # all of them, before the first is changed
+    for component, count in counts.items():
+        deployments.set_replicas(site, component, count)
+        click.echo(f"{component}: {count} replicas")
 
 
 @scale.command()

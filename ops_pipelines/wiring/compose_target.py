@@ -26,11 +26,12 @@ from ops_pipelines.policy.compose_project import (
     make_project,
     pinned_files,
     placed,
+    replicas_of,
     secret_variables,
     to_json,
     with_replicas,
 )
-from ops_pipelines.policy.plan import Finding, Plan
+from ops_pipelines.policy.plan import Finding, Plan, Step, Verb
 from ops_pipelines.policy.processes import ProcessState
 from ops_pipelines.stack.components import ComposeTarget
 from ops_pipelines.wiring import asking, revisions
@@ -43,6 +44,8 @@ _LARGEST = 1 << 20
 _SECRETS_LABEL = "io.ops-pipelines.secrets"
 _SALT = "salt"
 _SLACK = 60.0
+_DOWN = 600.0
+"""Seconds that stopping may take; each container has its own grace period within it."""
 _STATES: Mapping[ContainerState, ProcessState] = {
     "created": "stopped",
     "running": "running",
@@ -207,10 +210,23 @@ def plan(site: Site, *, to: int | None = None) -> Plan:
     """What a deploy (or going back to revision `to`) would change."""
     here = ComposeSite(site)
     if to is None:
-        return engine.plan(f"Deploy {site.name}", here.render(), here.hands())
+        return engine.plan(f"Deploy {site.name}", wanted(here), here.hands())
     earlier = revisions.read(site, to)
     found = engine.plan(f"go back to revision {to} of {site.name}", from_json(earlier.artifact), here.hands())
     return replace(found, warnings=(*revisions.differences(site, earlier), *found.warnings))
+
+
+def wanted(here: ComposeSite) -> Project:
+    """The project as declared, with the replicas that scaling has chosen, which a deploy must not undo."""
+    project, standing = here.render(), before(here.site)
+    for rule in here.site.stack.scaling.values():
+        chooses = rule.mode != "observe" and rule.owner == "ops-pipelines"
+        if standing is None or not chooses or rule.component not in project.services:
+            continue
+        count = replicas_of(standing, rule.component) if rule.component in standing.services else None
+        if count is not None:
+            project = with_replicas(project, rule.component, min(max(count, rule.minimum), rule.maximum))
+    return project
 
 
 def preflight(site: Site) -> tuple[Finding, ...]:
@@ -231,7 +247,7 @@ def deploy(site: Site, *, earlier: Revision | None, by: str, fence: Fence, progr
     here = ComposeSite(site)
     findings = preflight(site)
     refuse(findings)
-    project = here.render() if earlier is None else from_json(earlier.artifact)
+    project = wanted(here) if earlier is None else from_json(earlier.artifact)
     note = "deploy" if earlier is None else f"rollback to {earlier.number}"
     return engine.deploy(
         site.name,
@@ -326,4 +342,44 @@ def replica_numbers(site: Site, component: str) -> tuple[int, ...] | None:
 def drift(site: Site) -> Plan:
     """What differs between what runs and what is declared."""
     here = ComposeSite(site)
-    return engine.plan(f"Drift of {site.name}", here.render(), here.hands())
+    return engine.plan(f"Drift of {site.name}", wanted(here), here.hands())
+
+
+def down(site: Site, *, volumes: bool, fence: Fence) -> Plan:
+    """Stop and remove the project's containers and networks, and its volumes where asked; what was done."""
+    here = ComposeSite(site)
+    steps = down_plan(site, volumes=volumes)
+    fence.check()
+    here.tool(None).down(None, volumes=volumes, within=_DOWN)
+    return steps
+
+
+def down_plan(site: Site, *, volumes: bool) -> Plan:
+    """What `down` would remove."""
+    here = ComposeSite(site)
+    seen = here.docker.containers(here.target.project)
+    kept = here.docker.volumes(here.target.project)
+    steps = [Step("remove", f"container/{one.name}", f"it is {one.state}") for one in seen]
+    verb: Verb = "remove" if volumes else "keep"
+    steps += [
+        Step(verb, f"volume/{name}", "with all that is in it" if volumes else "") for name in kept.values()
+    ]
+    return Plan(f"Take {site.name} down", tuple(steps))
+
+
+def logs(site: Site, component: str | None, *, lines: int, follow: bool) -> int:
+    """Show what containers print, on this terminal; 0 where that went well."""
+    here = ComposeSite(site)
+    project = before(site) or here.render()
+    if component is not None and component not in project.services:
+        raise UsageError(
+            f"{site.name} has no service {component!r}", remedy=f"its services: {', '.join(project.services)}"
+        )
+    return here.tool(project).logs(here.place(project), component, lines=lines, follow=follow)
+
+
+def build(site: Site, components: Sequence[str]) -> int:
+    """Build the images of the services that have a build section; 0 where that went well."""
+    here = ComposeSite(site)
+    project = here.render()
+    return here.tool(project).build(here.place(project), components)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ops_pipelines.engines._deploy_needs import Deployed
 from ops_pipelines.engines._deploy_preflight import refuse
 from ops_pipelines.engines.ports import Fence, Progress, silent
+from ops_pipelines.errors import UsageError
 from ops_pipelines.policy.plan import Finding, Plan
-from ops_pipelines.wiring import asking, data, revisions
+from ops_pipelines.wiring import asking, connect, data, revisions
 from ops_pipelines.wiring.artifacts import (
     Artifact,
     artifact,
@@ -27,9 +29,10 @@ from ops_pipelines.wiring.status import drift_findings, health_findings, replica
 from ops_pipelines.wiring.targets import on
 
 __all__ = [
-    "Artifact", "DeployResult", "artifact", "deploy", "drift_findings", "health_findings", "plan", "preflight",
-    "previous", "replicas", "require_preflight", "require_supported", "revision_rows", "scale_held", "smoke",
-    "standing", "status", "status_rows", "supervisor", "supported",
+    "Artifact", "DeployResult", "artifact", "build", "deploy", "down", "down_plan", "drift_findings",
+    "health_findings", "logs", "plan", "preflight", "previous", "replicas", "require_preflight",
+    "require_supported", "revision_rows", "scale_held", "set_replicas", "smoke", "standing", "status", "status_rows",
+    "supervisor", "supported",
 ]  # fmt: skip
 
 
@@ -109,3 +112,45 @@ def scale_held(site: Site, component: str, count: int, fence: Fence) -> None:
     Raises UsageError for a stack that was never deployed: scaling starts none.
     """
     on(site).scale(site, component, count, fence)
+
+
+def set_replicas(site: Site, component: str, count: int) -> None:
+    """Bring one component to `count` replicas, by hand, under the stack's lease.
+
+    Raises UsageError for an unknown component, a stack that was never deployed, or a component whose replicas somebody
+    else decides (a scaling rule with another owner)."""
+    require_supported(site)
+    connect.component(site, component)
+    for name, rule in site.stack.scaling.items():
+        if rule.component == component and rule.owner != "ops-pipelines":
+            raise UsageError(
+                f"the replicas of {component} are decided by {rule.owner} (scaling.{name})",
+                remedy=f"change them there, or set scaling.{name}.owner to ops-pipelines",
+            )
+    with lease(site, f"scale {component} to {count}") as fence:
+        on(site).scale(site, component, count, fence)
+
+
+def down(site: Site, *, volumes: bool) -> Plan:
+    """Stop and remove what runs of a stack, under its lease. Its data stays, unless `volumes` says otherwise."""
+    require_supported(site)
+    with lease(site, "take it down") as fence:
+        return on(site).down(site, volumes=volumes, fence=fence)
+
+
+def down_plan(site: Site, *, volumes: bool) -> Plan:
+    """What `down` would stop and remove."""
+    require_supported(site)
+    return on(site).down_plan(site, volumes=volumes)
+
+
+def logs(site: Site, component: str | None, *, lines: int, follow: bool) -> int:
+    """Show what a component (None: all) prints, on this terminal; 0 where that went well."""
+    require_supported(site)
+    return on(site).logs(site, component, lines=lines, follow=follow)
+
+
+def build(site: Site, components: Sequence[str]) -> int:
+    """Build images, on this terminal; 0 where that went well."""
+    require_supported(site)
+    return on(site).build(site, components)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ops_pipelines.adapters._process import hand_over
 from ops_pipelines.adapters._supervisor_resting import resting
 from ops_pipelines.engines import deploy as engine
 from ops_pipelines.engines._deploy_needs import Deployed, ReplicaStatus, RevisionFacts
@@ -157,4 +158,50 @@ def drift(site: Site) -> Plan:
     earlier = revisions.before(site)
     return engine.plan(
         revisions.scaled(site, earlier), places(site), supervisor(site.settings), before=earlier
+    )
+
+
+def down(site: Site, *, volumes: bool, fence: Fence) -> Plan:
+    """Stop and forget every program of the stack; logs and data stay. Returns what was done."""
+    _require_no_volumes(site, volumes=volumes)
+    hands = tools(supervisor(site.settings), site.settings)
+    return engine.remove(site.name, hands, fence=fence, before=revisions.before(site))
+
+
+def down_plan(site: Site, *, volumes: bool) -> Plan:
+    """What `down` would stop."""
+    _require_no_volumes(site, volumes=volumes)
+    manager, notes = _looked_at(site)
+    found = engine.plan_programs(site.name, (), manager, before=revisions.before(site))
+    return replace(found, title=f"Take {site.name} down", warnings=notes)
+
+
+def _require_no_volumes(site: Site, *, volumes: bool) -> None:
+    if volumes:
+        raise UsageError(
+            f"{site.name} runs as plain processes, which have no volumes",
+            remedy="leave --volumes out; its folders stay, and are yours to remove",
+        )
+
+
+def logs(site: Site, component: str | None, *, lines: int, follow: bool) -> int:
+    """Show what programs print, on this terminal; 0 where that went well."""
+    start = f"{site.name}." + (f"{component}." if component else "")
+    folder = supervisor(site.settings).folder
+    files = [folder.program_log(name) for name in folder.declared() if name.startswith(start)]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise UsageError(
+            f"nothing of {component or site.name} has a log here",
+            remedy=f"deploy it: ops-pipelines deploy {site.name}",
+        )
+    words = ["tail", "-n", str(lines), *(["-F"] if follow else []), *map(str, files)]
+    return hand_over(words, remedy="install coreutils", environ=site.settings.environ)
+
+
+def build(site: Site, components: Sequence[str]) -> int:
+    """Plain processes are built from nothing. Raises UsageError."""
+    del components
+    raise UsageError(
+        f"{site.name} runs as plain processes: there is no image to build", remedy="deploy it as it is"
     )

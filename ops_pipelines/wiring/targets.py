@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 from ops_pipelines.engines._deploy_needs import Deployed, ReplicaStatus
@@ -43,6 +44,22 @@ class Target(Protocol):
 
     def drift(self, site: Site) -> Plan:
         """What differs between what runs and what is declared. Raises Unreachable."""
+        ...
+
+    def down_plan(self, site: Site, *, volumes: bool) -> Plan:
+        """What `down` would stop and remove."""
+        ...
+
+    def down(self, site: Site, *, volumes: bool, fence: Fence) -> Plan:
+        """Stop and remove what runs; data stays, unless `volumes` says otherwise. Returns what was done."""
+        ...
+
+    def logs(self, site: Site, component: str | None, *, lines: int, follow: bool) -> int:
+        """Show what a component (None: all) prints, on this terminal; 0 where that went well."""
+        ...
+
+    def build(self, site: Site, components: Sequence[str]) -> int:
+        """Build images, on this terminal; 0 where that went well. Raises UsageError where there are none."""
         ...
 
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from ops_pipelines.adapters.s3 import S3Store
-from ops_pipelines.errors import DeployFailed, LeaseHeld, PreflightFailed, RevisionUnknown
+from ops_pipelines.errors import DeployFailed, LeaseHeld, PreflightFailed, RevisionUnknown, UsageError
 from ops_pipelines.settings import load_settings
 from ops_pipelines.wiring import deployments, revisions
 from ops_pipelines.wiring.connect import lease
@@ -265,6 +265,51 @@ def test_scaling_drift_and_removed_services(stand: Stand) -> None:
     assert stand.subjects(stand.write())["component/late"] == "remove"
     stand.deploy()
     assert f"{stand.project}-late-1" not in stand.started
+
+
+def test_a_deploy_keeps_what_scaling_chose(stand: Stand) -> None:
+    stand.deploy()
+    declared = yaml.safe_load((stand.folder / "stack.yaml").read_text())
+    declared["scaling"] = {
+        "back": {
+            "component": "back",
+            "mode": "auto",
+            "maximum": 3,
+            "source": "http://127.0.0.1:1/metrics",
+            "signals": {"queue": {"query": "q", "target": 1}},
+        }
+    }
+    (stand.folder / "stack.yaml").write_text(yaml.safe_dump(declared))
+    site = stand.write()
+    deployments.set_replicas(site, "back", 2)
+    (stand.folder / "conf.txt").write_text("two")
+    stand.deploy()
+    assert deployments.replicas(site, "back") == 2
+    assert stand.page == "two"
+
+
+def test_down_keeps_volumes_unless_told(stand: Stand) -> None:
+    stand.deploy()
+    site = stand.write()
+    stand.docker.run("exec", f"{stand.project}-web-1", "sh", "-c", "echo kept > /data/file")
+    planned = deployments.down_plan(site, volumes=False)
+    assert {step.verb for step in planned.steps if step.subject.startswith("volume/")} == {"keep"}
+    deployments.down(site, volumes=False)
+    assert stand.started == {}
+    stand.deploy()
+    assert stand.docker.run("exec", f"{stand.project}-web-1", "cat", "/data/file") == "kept"
+    deployments.down(site, volumes=True)
+    assert stand.docker.engine.volumes(stand.project) == {}
+
+
+def test_logs_are_shown_by_component(stand: Stand, capfd: pytest.CaptureFixture[str]) -> None:
+    stand.services["back"]["command"] = ["sh", "-c", f"echo the back speaks; {BACK}"]
+    stand.deploy()
+    site = stand.write()
+    assert deployments.logs(site, "back", lines=10, follow=False) == 0
+    assert "the back speaks" in capfd.readouterr().out
+    with pytest.raises(UsageError, match="no service 'nobody'"):
+        deployments.logs(site, "nobody", lines=10, follow=False)
 
 
 def test_a_job_that_ended_well_is_as_wanted(stand: Stand) -> None:
