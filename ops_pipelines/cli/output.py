@@ -41,6 +41,20 @@ class Context:
         return site if profile is None else site_with_profile(site, profile)
 
 
+class DefaultGroup(click.Group):
+    """A group whose first word may be a stack's name: the verb `default` is then meant."""
+
+    def __init__(self, *args: Any, default: str = "", **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `default` first, unless a verb or `--help` is."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
 def json_option(command: Command) -> Command:
     """`--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")(command)

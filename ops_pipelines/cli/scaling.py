@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import click
 
-from ops_pipelines.cli.output import Context, json_option, show_json, show_rows
+from ops_pipelines.cli.output import Context, DefaultGroup, json_option, show_json, show_rows
 from ops_pipelines.engines.scale import decision_facts
 from ops_pipelines.errors import UsageError
 from ops_pipelines.wiring import connect, deployments, scaling
 
 
-class _Scale(click.Group):
-    """`scale explain STACK`; any other first word is a stack to be scaled by hand."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            return "to", self.commands["to"], args
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Scale, subcommand_metavar="STACK COMPONENT=N... | explain STACK")
+@click.group(cls=DefaultGroup, default="to", subcommand_metavar="STACK COMPONENT=N... | explain STACK")
 def scale() -> None:
     """Scale components by hand, or see what scaling would decide, and why."""
 

@@ -7,26 +7,14 @@ from dataclasses import asdict
 import click
 
 from ops_pipelines.cli._shared import bucket_options
-from ops_pipelines.cli.output import Context, json_option, show_json, show_rows
+from ops_pipelines.cli.output import Context, DefaultGroup, json_option, show_json, show_rows
 from ops_pipelines.errors import UsageError
 from ops_pipelines.policy.snapshot_diff import PartDiff
 from ops_pipelines.policy.words import size_in_words
 from ops_pipelines.wiring import bucket, snapshots
 
 
-class _ListsByDefault(click.Group):
-    """A group whose first word may be a stack's name: the verb `default` is then meant."""
-
-    default = "list"
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `default` first, unless a verb or `--help` is."""
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = [self.default, *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(name="snapshots", cls=_ListsByDefault)
+@click.group(name="snapshots", cls=DefaultGroup, default="list")
 def snapshots_group() -> None:
     """List the snapshots of a stack, or compare two: `snapshots STACK` is `snapshots list STACK`."""
 
