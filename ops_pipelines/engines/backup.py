@@ -109,7 +109,7 @@ def take_snapshot(
                 folder.mkdir()
                 key = f"{source.kind}/{source.name}"
                 with hold(key) as guard:
-                    part, files = _capture(source, folder, clock, progress)
+                    part, files = _capture(source, folder, clock, progress, tally)
                     if any(part.key == other.key for other in parts):
                         raise PartFailed(
                             f"two parts are named {part.key}", remedy="give each of them its own name"
@@ -152,8 +152,10 @@ def take_snapshot(
     return committed
 
 
-def _capture(source: PartSource, folder: Path, clock: Clock, progress: Progress) -> tuple[Part, list[Upload]]:
-    """One part and its files, checked to be something that can be restored."""
+def _capture(
+    source: PartSource, folder: Path, clock: Clock, progress: Progress, tally: _Tally
+) -> tuple[Part, list[Upload]]:
+    """One part and the files that are to be stored, checked to be something that can be restored."""
     key = f"{source.kind}/{source.name}"
     started = clock().isoformat()
     try:
@@ -170,6 +172,7 @@ def _capture(source: PartSource, folder: Path, clock: Clock, progress: Progress)
             ) from error
         raise disk_error(error, folder / "scratch", 0) from error
     _check(key, source.kind, capture)
+    _count_stored(capture, tally)
     entries = tuple(captured.entry for captured in capture.files)
     part = Part(
         kind=cast(PartKind, source.kind),
@@ -185,12 +188,29 @@ def _capture(source: PartSource, folder: Path, clock: Clock, progress: Progress)
     return part, [Upload(key, one.entry, one.source) for one in capture.files if one.source is not None]
 
 
+def _count_stored(capture: Capture, tally: _Tally) -> None:
+    """What a part has stored by itself is confirmed like the rest."""
+    for one in capture.files:
+        if one.stored is None:
+            continue
+        tally.wanted[one.entry.sha256] = one.entry.size
+        tally.read += one.entry.size
+        if one.stored == "now":
+            tally.new[one.entry.sha256] = one.entry.size
+        else:
+            tally.reused += one.entry.size
+
+
 def _check(key: str, kind: str, capture: Capture) -> None:
     """Refuse what could not be restored, and emptiness that nobody declared."""
     problem = ""
     paths = [captured.entry.path for captured in capture.files]
     twice = {path for path in paths if paths.count(path) > 1} if len(set(paths)) < len(paths) else set()
-    bare = [one.entry.path for one in capture.files if (one.source is None) != (one.entry.link is not None)]
+    bare = [
+        one.entry.path
+        for one in capture.files
+        if (one.source is None) != (one.entry.link is not None or one.stored is not None)
+    ]
     if twice:
         problem = f"gave the file {min(twice)} twice"
     elif bare:
@@ -237,8 +257,9 @@ def _store(
         tally.wanted[digest] = file.entry.size
     missing = [file for digest, file in unique.items() if tally.listed.get(digest) != file.entry.size]
     total = sum(file.entry.size for file in missing)
-    tally.read += part.size
-    tally.reused += part.size - total
+    size = sum(file.entry.size for file in files)
+    tally.read += size
+    tally.reused += size - total
     sent, lock = 0, Lock()
 
     def moved(count: int) -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ops_pipelines.policy.manifest import FileEntry, FolderEntry, HookRun, Part
 from ops_pipelines.policy.models import Inventory, WantedModel
@@ -101,7 +101,10 @@ class Captured:
 
     entry: FileEntry
     source: Path | None
-    """None for a symbolic link."""
+    """None for a symbolic link, and for what is stored already."""
+    stored: Literal["before", "now"] | None = None
+    """Content that the part brought to the backups' bucket by itself: in this run, or found there. It is
+    confirmed with all the rest before the commit."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ops_pipelines.policy.manifest import Manifest, Part, Question
 from ops_pipelines.policy.processes import programs_to_json
 from ops_pipelines.wiring import data
 from ops_pipelines.wiring.artifacts import artifact
+from ops_pipelines.wiring.buckets import bucket_source, bucket_target
 from ops_pipelines.wiring.connect import backup_of, caches, embedder, known_secrets, served_name, vector_store
 from ops_pipelines.wiring.databases import database_source, database_target
 from ops_pipelines.wiring.site import Site
@@ -56,6 +57,7 @@ def sources(site: Site) -> list[PartSource]:
         database_source(site, name) for name, database in site.stack.databases.items() if database.backup
     ]
     found += [volume_source(site, name) for name, volume in site.stack.volumes.items() if volume.backup]
+    found += [bucket_source(site, name) for name, bucket in site.stack.buckets.items() if bucket.backup]
     found.append(_configuration(site))
     return found
 
@@ -166,10 +168,16 @@ def _volume_target(site: Site, part: Part, manifest: Manifest, scratch: Path) ->
     return volume_target(site, part.name) if part.name in site.stack.volumes else None
 
 
+def _bucket_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
+    del manifest
+    return bucket_target(site, part.name, scratch) if part.name in site.stack.buckets else None
+
+
 _TARGETS: Mapping[str, Callable[[Site, Part, Manifest, Path], PartTarget | None]] = {
     "model_cache": _cache_target,
     "collection": _collection_target,
     "configuration": _configuration_target,
     "database": _database_target,
     "volume": _volume_target,
+    "bucket": _bucket_target,
 }

@@ -53,9 +53,19 @@ SOUND: dict[str, Any] = {
         "litellm": {
             "kind": "postgres", "component": "postgres", "name": "litellm", "password": "pg", "needs": ["salt"],
         },
-        "cache": {"kind": "redis", "component": "redis", "password": "redis", "backup": False},
+        "cache": {
+            "kind": "redis", "component": "redis", "password": "redis", "backup": "none",
+            "reason": "answers, made anew",
+        },
     },
+    "volumes": {"dashboards": {"path": "/var/lib/docker/volumes/demo_dashboards/_data"}},
+    "buckets": {"events": {"bucket": "langfuse", "prefix": "events/", "component": "objects"}},
     "components": {
+        "grafana": {
+            "kind": "grafana", "image": "grafana/grafana:12.0.1", "ports": {"http": 3000},
+            "volumes": {"dashboards": "/var/lib/grafana"},
+        },
+        "objects": {"kind": "object-store", "image": "chrislusf/seaweedfs:3.97.1", "ports": {"http": 9000}},
         "ollama": {
             "kind": "ollama", "image": "ollama/ollama:0.17.4", "ports": {"http": 11434},
             "health": {"path": "/api/tags", "within": "10m"}, "resources": {"gpu": 0, "gpu_memory": "8G"},

@@ -14,13 +14,14 @@ from ops_pipelines.policy.lint import (
     places,
     scaling,
     secrets,
+    volumes,
 )
 from ops_pipelines.policy.lint.rule import SEVERITIES, Found, Rule, Severity
 from ops_pipelines.stack.model import Stack
 
 __all__ = ["RULES", "SEVERITIES", "Found", "LintFinding", "Rule", "Severity", "lint_stack"]
 
-_THEMES = (images, secrets, ollama, litellm, models, gpus, scaling, backups, places)
+_THEMES = (images, secrets, ollama, litellm, models, gpus, scaling, backups, volumes, places)
 RULES: tuple[Rule, ...] = tuple(rule for theme in _THEMES for rule in theme.RULES)
 
 

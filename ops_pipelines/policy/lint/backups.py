@@ -39,6 +39,12 @@ def backup_inside(stack: Stack) -> Iterator[Found]:
             "backup.endpoint", f"{host}, a component of this stack", "it dies with what it protects", remedy
         )
         return
+    elsewhere = {name: each.address for name, each in stack.components.items() if each.address}
+    same = [name for name, url in elsewhere.items() if (host_of(url), port_in(url)) == (host, port)]
+    if same:
+        found = f"{host}:{port}, which is {same[0]} of this stack"
+        yield Found("backup.endpoint", found, "it dies with what it protects", remedy)
+        return
     if host not in _LOOPBACK:
         return
     here = [name for name, each in started(stack).items() if port in each.ports.values()]
