@@ -130,6 +130,10 @@ class SecretMismatch(OpsError):
     """A secret that a part of a snapshot cannot be read without is another one now, or is not set."""
 
 
+class IdentityMissing(OpsError):
+    """Nothing here holds the private key of those that a part of a snapshot is encrypted for."""
+
+
 class HookFailed(OpsError):
     """A hook that lets something go after a backup failed: something may be held still yet."""
 

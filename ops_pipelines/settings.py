@@ -31,6 +31,8 @@ class Settings:
     """The ollama program (`OPS_OLLAMA`, else found on PATH by whoever asks)."""
     demo_corpus: Path | None
     """Folder that the first run embeds (`OPS_DEMO_CORPUS`, else the project's own documents)."""
+    age_identity: Path | None
+    """File with the private age keys that open encrypted snapshots (`OPS_AGE_IDENTITY`)."""
     log_format: str
     """`console` or `json` (`OPS_LOG_FORMAT`)."""
     environ: Mapping[str, str] = field(repr=False)
@@ -75,6 +77,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, cwd: Path | None 
         profiles=_profiles(merged.get("OPS_PROFILES", "")),
         ollama=folder / merged["OPS_OLLAMA"] if merged.get("OPS_OLLAMA") else None,
         demo_corpus=corpus,
+        age_identity=folder / merged["OPS_AGE_IDENTITY"] if merged.get("OPS_AGE_IDENTITY") else None,
         log_format=merged.get("OPS_LOG_FORMAT", "console"),
         environ=merged,
         given=process,

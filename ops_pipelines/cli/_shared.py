@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ops_pipelines.cli.output import show_plan
+from ops_pipelines.cli.output import Context, show_plan
 from ops_pipelines.policy.plan import Finding, Plan
 
 
@@ -25,6 +27,25 @@ def bucket_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+def identity_option(command: Any) -> Any:
+    """`--identity FILE`: the private age keys that open encrypted parts."""
+
+    def take(context: click.Context, option: click.Parameter, path: Path | None) -> None:
+        del option
+        if path is not None:
+            found = context.find_object(Context)
+            if found is not None:
+                found.settings = replace(found.settings, age_identity=path)
+
+    return click.option(
+        "--identity",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        expose_value=False,
+        callback=take,
+        help="File with private age keys, for encrypted parts. Without: OPS_AGE_IDENTITY.",
+    )(command)
 
 
 def say_bad(findings: Iterable[Finding]) -> None:

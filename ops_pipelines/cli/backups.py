@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ops_pipelines.cli._shared import bucket_options, say_bad, show_dry
+from ops_pipelines.cli._shared import bucket_options, identity_option, say_bad, show_dry
 from ops_pipelines.cli.output import (
     Context,
     errors_in,
@@ -116,6 +116,7 @@ def verify(
 @click.argument("stack")
 @click.argument("snapshot", required=False)
 @click.option("--full", is_flag=True, help="Compare every row and every blob, not a sample.")
+@identity_option
 @json_option
 @click.pass_obj
 def drill(context: Context, stack: str, snapshot: str | None, full: bool, as_json: bool) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ops_pipelines.cli._shared import bucket_options, say_bad, show_dry
+from ops_pipelines.cli._shared import bucket_options, identity_option, say_bad, show_dry
 from ops_pipelines.cli.models import restore_model
 from ops_pipelines.cli.output import Context, errors_in, json_option, show_json, show_rows
 from ops_pipelines.cli.progress import progress
@@ -33,6 +33,7 @@ from ops_pipelines.wiring import bucket, models, snapshots
     help="Go on although this secret is not the one of then; may be repeated.",
 )
 @click.option("--apply", is_flag=True, help="Do it. Without it, the plan is shown and nothing changes.")
+@identity_option
 @bucket_options
 @json_option
 @click.pass_obj

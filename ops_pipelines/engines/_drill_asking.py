@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ops_pipelines.engines.ports import Embedder, Progress
 from ops_pipelines.errors import (
     CommandMissing,
+    IdentityMissing,
     LeaseLost,
     LimitReached,
     OpsError,
@@ -42,7 +43,15 @@ ServeModels = Callable[[Mapping[str, str]], AbstractContextManager[Served]]
 AskAgain = Callable[[Embedder, str, str, str, Sequence[str]], Sequence[Sequence[str | int]]]
 """Ten nearest keys for each text: (server, model, collection, its place, texts)."""
 
-_NOT_TRIED = (Unreachable, Refused, CommandMissing, SecretMissing, TargetUnsupported, LimitReached)
+_NOT_TRIED = (
+    Unreachable,
+    Refused,
+    CommandMissing,
+    SecretMissing,
+    IdentityMissing,
+    TargetUnsupported,
+    LimitReached,
+)
 """Errors that say nothing about the snapshot: somebody did not answer, or something is not here."""
 
 _NO_CARD_REMEDY = "drill it where a card is free: on another machine, or while the live server rests"

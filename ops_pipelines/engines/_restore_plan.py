@@ -52,7 +52,11 @@ def choose(
 ) -> tuple[list[Part], tuple[str, ...]]:
     """Parts to restore, in the manifest's order, and why others of the snapshot are left out."""
     wanted = manifest.keys(parts)
+    unasked = {part.key for part in manifest.parts if part.kind == "secrets"} if parts is None else set()
+    wanted -= unasked
     skipped = tuple(
+        f"{key} is left out: name it to have it (--part {key})" for key in sorted(unasked)
+    ) + tuple(
         f"{key} is left out: nothing here can take it (no {key.partition('/')[0].replace('_', ' ')} of that "
         "name is declared or reachable)"
         for key in sorted(wanted - targets.keys())

@@ -217,7 +217,7 @@ def _check(key: str, kind: str, capture: Capture) -> None:
         problem = f"gave no content for {bare[0]}"
     elif not capture.files and not capture.facts:
         problem = "gave nothing at all"
-    elif not _may_be_empty(kind, capture) and not any(one.entry.size for one in capture.files):
+    elif not _may_be_empty(kind, capture) and not any(one.entry.opened.size for one in capture.files):
         problem = "gave no content, and does not say that it is empty"
     elif capture.consistency not in get_args(Consistency):
         problem = f"has an unknown consistency: {capture.consistency!r}"

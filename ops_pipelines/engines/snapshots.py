@@ -191,6 +191,16 @@ def _unknown(store: ObjectStore, layout: Layout, stack: str, snapshot: str) -> S
     )
 
 
+def newest_manifest(store: ObjectStore, layout: Layout, stack: str) -> Manifest | None:
+    """The manifest of the newest snapshot that can be read: one listing, and mostly one request. None without any."""
+    for snapshot in sorted(_committed(store, layout, stack), reverse=True):
+        try:
+            return _read(store, layout, stack, snapshot)
+        except (ObjectMissing, SnapshotDamaged, FormatTooNew):
+            continue
+    return None
+
+
 def _committed(store: ObjectStore, layout: Layout, stack: str) -> Iterable[str]:
     for info in store.list(layout.snapshots(stack)):
         found = layout.snapshot_of(info.key)

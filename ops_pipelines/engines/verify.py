@@ -15,7 +15,7 @@ from ops_pipelines.engines._blobs import MANY, in_parallel
 from ops_pipelines.engines.ports import ObjectStore, Progress, silent
 from ops_pipelines.errors import ObjectMissing, OpsError, Unreachable
 from ops_pipelines.policy.layout import Layout
-from ops_pipelines.policy.manifest import Manifest
+from ops_pipelines.policy.manifest import Manifest, Part
 from ops_pipelines.policy.plan import Finding
 
 Depth = Literal["listed", "sizes", "checksums"]
@@ -63,8 +63,14 @@ def verify_snapshot(
                         "look whether the object store answers, and verify again")
             )  # fmt: skip
         elif not bad:
-            findings.append(Finding(part.key, True, f"{len(files)} files, {part.size} bytes: as recorded"))
+            findings.append(
+                Finding(part.key, True, f"{len(files)} files, {part.size} bytes: as recorded{_sealed(part)}")
+            )
     return tuple(findings)
+
+
+def _sealed(part: Part) -> str:
+    return f"; encrypted for {', '.join(part.recipients)}" if part.recipients else ""
 
 
 def _look(

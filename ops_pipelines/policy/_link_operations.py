@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from ops_pipelines.policy._link_problem import LinkProblem, known_words, no_component, no_secret
 from ops_pipelines.stack.data import Database
 from ops_pipelines.stack.model import Stack
-from ops_pipelines.stack.safeguards import Hooks, PartOptions
+from ops_pipelines.stack.safeguards import Encrypt, Hooks, PartOptions
 
 _LEASE = 30.0
 
@@ -55,6 +55,29 @@ def safeguard_links(stack: Stack) -> Iterator[LinkProblem]:
             yield from _hooks(stack, f"{where}.hooks", part.hooks)
     if stack.backup is not None:
         yield from _hooks(stack, "backup.hooks", stack.backup.hooks)
+        yield from _encrypt(stack, stack.backup.encrypt)
+
+
+def _encrypt(stack: Stack, encrypt: Encrypt | None) -> Iterator[LinkProblem]:
+    """What is to be encrypted must be there, and the secrets be declared."""
+    if encrypt is None:
+        return
+    names = encrypt.secrets if isinstance(encrypt.secrets, list) else []
+    for index, name in enumerate(names):
+        yield from no_secret(stack, f"backup.encrypt.secrets.{index}", name)
+    if encrypt.identity is not None:
+        yield from no_secret(stack, "backup.encrypt.identity", encrypt.identity)
+    sections: dict[str, Mapping[str, object]] = {
+        "model_cache": stack.caches, "collection": stack.collections, "database": stack.databases,
+        "volume": stack.volumes, "bucket": stack.buckets, "configuration": {stack.stack: None},
+    }  # fmt: skip
+    known = {f"{kind}/{name}" for kind, section in sections.items() for name in section}
+    for index, word in enumerate(encrypt.parts):
+        if "/" in word and word not in known:
+            yield LinkProblem(
+                f"backup.encrypt.parts.{index}", f"no part `{word}`", "it would lie in clear, under another name",
+                known_words(word, known, "parts of the backup"),
+            )  # fmt: skip
 
 
 def _hooks(stack: Stack, where: str, hooks: Hooks) -> Iterator[LinkProblem]:

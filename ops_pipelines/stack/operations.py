@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ops_pipelines.stack.base import Declared
-from ops_pipelines.stack.safeguards import Hooks
+from ops_pipelines.stack.safeguards import Encrypt, Hooks
 from ops_pipelines.stack.units import Duration, Name, Size
 
 Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] | None
@@ -53,6 +53,7 @@ class Backup(Declared):
     prune_schedule: Cron = "30 5 * * *"
     hooks: Hooks = Hooks()
     """What holds the whole stack still while its parts are read."""
+    encrypt: Encrypt | None = None
 
 
 class Objectives(Declared):

@@ -166,7 +166,7 @@ _FLAG = re.compile(r"--[A-Za-z][\w-]*")
 _URL_PASSWORD = re.compile(r"\b[a-z][a-z0-9+.-]*://[^/@\s:]*:[^/@\s]+@")
 _KNOWN_KEY = re.compile(
     r"\b(sk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{20,}|gh[opsru]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}\b|xox[abps]-\d)"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY|AGE-SECRET-KEY-1[A-Za-z0-9]{10}"
 )
 # What stands for a secret without being one: nothing, a word that a server or a shell fills in itself
 # (`os.environ/NAME` is LiteLLM's), a variable that is escaped, and what servers take for "no key".

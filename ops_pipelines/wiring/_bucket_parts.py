@@ -41,14 +41,17 @@ def free_bytes(into: Path) -> int | None:
         return None
 
 
-def write_part(part: Part, snapshot: str, into: Path, fetch: Fetch, progress: Progress) -> dict[str, Any]:
+def write_part(
+    part: Part, snapshot: str, into: Path, fetch: Fetch, progress: Progress, *, private: bool = False
+) -> dict[str, Any]:
     """Write one part into a folder beside its place, which is then renamed to it; what was written.
 
-    Files that a run which was cut off has brought are not brought again. Raises what `fetch` raises."""
+    Files that a run which was cut off has brought are not brought again. With `private`,
+    only the owner may look into the folder. Raises what `fetch` raises."""
     place = destination(into, part)
     draft = place.with_name(f".{part.name}.{snapshot}.partial")
     try:
-        draft.mkdir(parents=True, exist_ok=True)
+        draft.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
         if part.kind == "volume":  # names of any bytes, modes, owners, empty folders
             VolumeStager(draft, None, fetch, progress).fill(part.files, part.folders)
         else:

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
+
+from ops_pipelines.adapters.age import AgeOpener
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines._blobs import fetcher, stored_sizes
+from ops_pipelines.engines.parts.encrypted import opening
 from ops_pipelines.engines.ports import Progress, silent
 from ops_pipelines.engines.snapshots import (
     SnapshotInfo,
@@ -25,14 +29,19 @@ from ops_pipelines.engines.snapshots import (
     list_snapshots as snapshots_of,
 )
 from ops_pipelines.engines.verify import Depth, verify_snapshot
-from ops_pipelines.errors import PartFailed, SnapshotDamaged, UnknownStack, UsageError
+from ops_pipelines.errors import PartFailed, SecretMissing, SnapshotDamaged, UnknownStack, UsageError
+from ops_pipelines.policy.fingerprints import secret_findings
 from ops_pipelines.policy.layout import Layout
-from ops_pipelines.policy.manifest import Manifest
+from ops_pipelines.policy.manifest import Manifest, Part
 from ops_pipelines.policy.plan import Finding, Plan, Step
 from ops_pipelines.settings import Settings
+from ops_pipelines.stack.references import SecretRef, resolve
 from ops_pipelines.wiring._bucket_parts import chosen_parts, destination, free_bytes, write_part
 from ops_pipelines.wiring.connect import bucket_credentials
+from ops_pipelines.wiring.encryption import identity_texts, unopened
 from ops_pipelines.wiring.models import Held
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,12 @@ class OpenBucket:
 
     store: S3Store
     layout: Layout
+    settings: Settings
+
+    @property
+    def opener(self) -> AgeOpener:
+        """The private keys that are here, for what is encrypted."""
+        return AgeOpener(lambda: identity_texts(self.settings))
 
 
 def open_bucket(url: str, endpoint: str | None, region: str, settings: Settings) -> OpenBucket:
@@ -62,7 +77,7 @@ def open_bucket(url: str, endpoint: str | None, region: str, settings: Settings)
         session_token=token,
         path_style=bool(endpoint),
     )
-    return OpenBucket(store, Layout(parts.path.strip("/")))
+    return OpenBucket(store, Layout(parts.path.strip("/")), settings)
 
 
 def list_snapshots(opened: OpenBucket, stack: str | None = None) -> list[tuple[str, SnapshotInfo]]:
@@ -110,7 +125,8 @@ def plan_restore(
     )
     needed, free = sum(part.size for part in chosen), free_bytes(into)
     short = free is not None and needed > free
-    warnings = (f"{needed} bytes are needed, and {into} has {free} free",) if short else ()
+    warnings: tuple[str, ...] = (f"{needed} bytes are needed, and {into} has {free} free",) if short else ()
+    warnings += (*unopened(opened.opener, chosen), *_needed_secrets(opened, manifest, chosen))
     return Plan(f"Restore {manifest.snapshot} of {stack} as files into {into}", steps, warnings)
 
 
@@ -127,11 +143,16 @@ def restore(
 
     A part appears when all of it is there; a run that was cut off is gone on with by the next. Raises UsageError
     (see `plan_restore`), SnapshotUnknown, SnapshotDamaged before anything is written, ChecksumMismatch or
-    PartFailed where a part could not be brought: those before it stay, it does not appear."""
+    PartFailed where a part could not be brought: those before it stay, it does not appear. IdentityMissing where
+    nothing here opens a part, before anything is written."""
     manifest = _manifest(opened, stack, snapshot)
     chosen = chosen_parts(manifest, parts)
     for part in chosen:
+        if part.recipients:
+            opened.opener.require(part.recipients, part.key)
         destination(into, part)
+    for words in _needed_secrets(opened, manifest, chosen):
+        log.warning("secret", stack_name=stack, found=words)
     free, needed = free_bytes(into), sum(part.size for part in chosen)
     if free is not None and needed > free:
         raise PartFailed(
@@ -140,12 +161,36 @@ def restore(
         )
     _require_blobs(opened, replace(manifest, parts=tuple(chosen)))
     fetch = fetcher(opened.store, opened.layout, manifest.snapshot)
-    return [write_part(part, manifest.snapshot, into, fetch, progress) for part in chosen]
+    if any(part.recipients for part in chosen):
+        into.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return [
+        write_part(
+            part.opened,
+            manifest.snapshot,
+            into,
+            opening(part, fetch, opened.opener) if part.recipients else fetch,
+            progress,
+            private=bool(part.recipients),
+        )
+        for part in chosen
+    ]
+
+
+def _needed_secrets(opened: OpenBucket, manifest: Manifest, parts: Sequence[Part]) -> tuple[str, ...]:
+    """Secrets without which the parts cannot be read once they are in use again, where they are not right here."""
+
+    def value(name: str, reference: str | None) -> str:
+        if reference is None:
+            raise SecretMissing(f"nothing says where {name} was kept", remedy="")
+        return resolve(SecretRef.parse(reference), opened.settings.environ, Path.cwd()).get_secret_value()
+
+    found = secret_findings(manifest.secrets, parts, value)
+    return tuple(f"{one.subject}: {one.message}" for one in found if one.ok is not True)
 
 
 def held(opened: OpenBucket, stack: str, snapshot: str) -> Held:
     """A snapshot whose single models are asked for. Raises SnapshotUnknown, SnapshotDamaged, FormatTooNew."""
-    return Held.of(_manifest(opened, stack, snapshot), opened.store, opened.layout)
+    return Held.of(_manifest(opened, stack, snapshot), opened.store, opened.layout, opened.opener)
 
 
 def _manifest(opened: OpenBucket, stack: str, snapshot: str) -> Manifest:

@@ -91,6 +91,8 @@ def _run(
     folder = _folder(site)
     targets = part_wiring.targets(site, manifest, scratch=site.scratch / "drill")
     _remove_leftovers(targets, folder)
+    shutil.rmtree(site.scratch / "drill", ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)  # what was encrypted is open in here
     declared = site.stack.drill
     committed = sorted((datetime.fromisoformat(one.created) for one in known if one.complete), reverse=True)
     newest_two = (*committed[:2], None, None)

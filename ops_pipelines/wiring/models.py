@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +16,7 @@ from ops_pipelines.engines._blobs import fetcher
 from ops_pipelines.engines.model_repair import Kept, Repair
 from ops_pipelines.engines.models import Picked
 from ops_pipelines.engines.parts._cache_merge import MergeResult
+from ops_pipelines.engines.parts.encrypted import Opener, opening
 from ops_pipelines.engines.ports import Fence, Fetch, ObjectStore, Progress, TakeInventory, silent
 from ops_pipelines.errors import UsageError
 from ops_pipelines.policy.layout import Layout
@@ -25,6 +26,7 @@ from ops_pipelines.policy.models import CacheModel, Inventory
 from ops_pipelines.policy.plan import Finding, Plan
 from ops_pipelines.wiring.connect import layout, lease, object_store
 from ops_pipelines.wiring.data import inventory_of
+from ops_pipelines.wiring.encryption import opener
 from ops_pipelines.wiring.listing import listed, load
 from ops_pipelines.wiring.site import Site
 
@@ -39,9 +41,13 @@ class Held:
     fetch: Fetch
 
     @classmethod
-    def of(cls, manifest: Manifest, store: ObjectStore, keys: Layout) -> Held:
-        """A snapshot in a bucket."""
-        return cls(manifest, fetcher(store, keys, manifest.snapshot))
+    def of(cls, manifest: Manifest, store: ObjectStore, keys: Layout, opener: Opener) -> Held:
+        """A snapshot in a bucket; `opener` opens what of it is encrypted."""
+        fetch = fetcher(store, keys, manifest.snapshot)
+        for part in manifest.parts:
+            if part.recipients:
+                fetch = opening(part, fetch, opener)
+        return cls(replace(manifest, parts=tuple(part.opened for part in manifest.parts)), fetch)
 
     def caches(self, words: Sequence[str] | None = None) -> list[Part]:
         """Its model caches, or those that words name. Raises UsageError where there is none."""
@@ -76,7 +82,7 @@ class Held:
 
 def held(site: Site, snapshot: str) -> Held:
     """A snapshot of the stack."""
-    return Held.of(load(site, snapshot), object_store(site), layout(site))
+    return Held.of(load(site, snapshot), object_store(site), layout(site), opener(site))
 
 
 # --- list ---

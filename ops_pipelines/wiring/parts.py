@@ -22,6 +22,7 @@ from ops_pipelines.wiring.artifacts import artifact
 from ops_pipelines.wiring.buckets import bucket_source, bucket_target
 from ops_pipelines.wiring.connect import backup_of, caches, embedder, known_secrets, served_name, vector_store
 from ops_pipelines.wiring.databases import database_source, database_target
+from ops_pipelines.wiring.encryption import encrypted, opened_target
 from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.volumes import volume_source, volume_target
 
@@ -59,7 +60,7 @@ def sources(site: Site) -> list[PartSource]:
     found += [volume_source(site, name) for name, volume in site.stack.volumes.items() if volume.backup]
     found += [bucket_source(site, name) for name, bucket in site.stack.buckets.items() if bucket.backup]
     found.append(_configuration(site))
-    return found
+    return encrypted(site, found)
 
 
 def targets(site: Site, manifest: Manifest, *, scratch: Path | None = None) -> dict[str, PartTarget]:
@@ -77,7 +78,7 @@ def targets(site: Site, manifest: Manifest, *, scratch: Path | None = None) -> d
             log.warning("part.no_place", stack_name=site.name, part=part.key, error=error.message)
             continue
         if target is not None:
-            found[part.key] = target
+            found[part.key] = opened_target(site, part, target)
     return found
 
 
@@ -158,6 +159,11 @@ def _configuration_target(site: Site, part: Part, manifest: Manifest, scratch: P
     return ConfigurationTarget(part.name, site.state, manifest.snapshot)
 
 
+def _secrets_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
+    del scratch
+    return ConfigurationTarget(part.name, site.state, manifest.snapshot, kind="secrets")
+
+
 def _database_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
     del manifest
     return database_target(site, part, scratch) if part.name in site.stack.databases else None
@@ -177,6 +183,7 @@ _TARGETS: Mapping[str, Callable[[Site, Part, Manifest, Path], PartTarget | None]
     "model_cache": _cache_target,
     "collection": _collection_target,
     "configuration": _configuration_target,
+    "secrets": _secrets_target,
     "database": _database_target,
     "volume": _volume_target,
     "bucket": _bucket_target,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ops_pipelines.engines import restore as engine
 from ops_pipelines.engines import snapshots
-from ops_pipelines.engines.ports import PartTarget, Progress, silent
+from ops_pipelines.engines._restore_plan import choose
+from ops_pipelines.engines.ports import Progress, silent
 from ops_pipelines.engines.restore import RestoreResult
-from ops_pipelines.policy.manifest import Manifest
-from ops_pipelines.policy.plan import Finding, Plan, Step
+from ops_pipelines.policy.plan import Plan, Step
 from ops_pipelines.wiring import needed_secrets
 from ops_pipelines.wiring import parts as part_wiring
 from ops_pipelines.wiring.connect import layout, lease, now, object_store
 from ops_pipelines.wiring.drills import BY_DRILL
+from ops_pipelines.wiring.encryption import opener, unopened
 from ops_pipelines.wiring.listing import listed, load
 from ops_pipelines.wiring.restarting import Rest, restart_steps
 from ops_pipelines.wiring.site import Site
@@ -33,10 +35,13 @@ def plan_restore(
     pending = engine.pending_restore(site.state, site.name)
     targets = part_wiring.targets(site, manifest)
     plan = engine.plan_restore(manifest, targets, parts, into, pending=pending)
-    found = _secrets(site, manifest, targets, parts, allow_wrong)
+    chosen, _ = choose(manifest, targets, parts)
+    found = needed_secrets.check(site, manifest, chosen, allow_wrong)
     steps = tuple(Step("check", one.subject, one.message) for one in found if one.ok)
     plan = replace(
-        plan, steps=(*steps, *plan.steps), warnings=(*needed_secrets.warnings(found), *plan.warnings)
+        plan,
+        steps=(*steps, *plan.steps),
+        warnings=(*needed_secrets.warnings(found), *unopened(opener(site), chosen), *plan.warnings),
     )
     if into is None:
         switched = [one.subject.partition(" ")[0] for one in plan.steps if one.verb == "switch"]
@@ -58,19 +63,6 @@ def _failed(site: Site, snapshot: str) -> str:
     )
 
 
-def _secrets(
-    site: Site,
-    manifest: Manifest,
-    targets: Mapping[str, PartTarget],
-    parts: Sequence[str] | None,
-    allow_wrong: Collection[str],
-) -> tuple[Finding, ...]:
-    """The secrets that the chosen parts need, against those of then. Raises UsageError for an unknown part."""
-    keys = manifest.keys(parts) & targets.keys()
-    chosen = [part for part in manifest.parts if part.key in keys]
-    return needed_secrets.check(site, manifest, chosen, allow_wrong)
-
-
 def restore(
     site: Site,
     snapshot: str,
@@ -83,9 +75,9 @@ def restore(
 ) -> RestoreResult:
     """Put a snapshot back, under the stack's lease. What serves a restored model rests while that is switched.
 
-    Secrets come first: where one that a part needs is not that of then, and is not in `allow_wrong`,
-    SecretMismatch is raised before anything is fetched. A server that could not be started again is a finding of
-    the first part: the data is live all the same.
+    Keys come first: where a secret that a part needs is not that of then, and is not in `allow_wrong`,
+    SecretMismatch is raised before anything is fetched, and IdentityMissing where nothing here opens a part. A
+    server that could not be started again is a finding of the first part: the data is live all the same.
     """
     store, keys = object_store(site), layout(site)
     manifest = load(site, snapshot)
@@ -93,7 +85,12 @@ def restore(
         rest = Rest(site, fence)
         targets = part_wiring.targets(site, manifest)
         try:
-            needed_secrets.require(_secrets(site, manifest, targets, parts, allow_wrong))
+            chosen, _ = choose(manifest, targets, parts)
+            for part in chosen:
+                if part.recipients:
+                    opener(site).require(part.recipients, part.key)
+            needed_secrets.require(needed_secrets.check(site, manifest, chosen, allow_wrong))
+            shutil.rmtree(site.scratch / "restore", ignore_errors=True)  # what a killed restore left in clear
             result = engine.restore(
                 manifest,
                 rest.wrap(targets),

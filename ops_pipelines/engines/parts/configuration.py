@@ -92,7 +92,8 @@ def _read(path: Path) -> tuple[bytes, int]:
 
 @dataclass(frozen=True)
 class ConfigurationTarget:
-    """Puts the configuration of one snapshot beside the one in use: at `<folder>/configuration/<snapshot>`."""
+    """Puts the configuration of one snapshot beside the one in use: at `<folder>/configuration/<snapshot>`.
+    With `kind` "secrets" it is those, at `<folder>/secrets/<snapshot>`: only their owner may look into the folder."""
 
     name: str
     folder: Path
@@ -102,7 +103,7 @@ class ConfigurationTarget:
     @property
     def place(self) -> Path:
         """Where the files come to lie."""
-        return self.folder / "configuration" / check_snapshot_id(self.snapshot)
+        return self.folder / self.kind / check_snapshot_id(self.snapshot)
 
     def plan(self, part: Part, into: str | None) -> tuple[Step, ...]:
         """The folder that would be made."""
@@ -116,7 +117,7 @@ class ConfigurationTarget:
         try:
             if staging.switching:
                 staging.remove()
-            staging.path.parent.mkdir(parents=True, exist_ok=True)
+            staging.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             staging.begin(_digest(part))
             for number, entry in enumerate(part.files):
                 fetch(entry, staging.path / entry.path)

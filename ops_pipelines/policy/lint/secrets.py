@@ -87,6 +87,8 @@ def secret_unused(stack: Stack) -> Iterator[Found]:
     used: set[str | None] = {*stack.notify.urls}
     if stack.backup is not None:
         used |= {stack.backup.access_key, stack.backup.secret_key, *_given(stack.backup.hooks)}
+        if (encrypt := stack.backup.encrypt) is not None:
+            used |= {encrypt.identity, *(encrypt.secrets if isinstance(encrypt.secrets, list) else ())}
     for component in stack.components.values():
         used |= {*component.secrets.values(), *component.environment.values(), *component.command}
         used |= {text for _, text in _leaves(component.settings, "")}
