@@ -50,12 +50,12 @@ class OpenBucket:
 
     store: S3Store
     layout: Layout
-    settings: Settings
+    settings: Settings | None = None
 
     @property
     def opener(self) -> AgeOpener:
         """The private keys that are here, for what is encrypted."""
-        return AgeOpener(lambda: identity_texts(self.settings))
+        return AgeOpener(lambda: identity_texts(self.settings) if self.settings else [])
 
 
 def open_bucket(url: str, endpoint: str | None, region: str, settings: Settings) -> OpenBucket:
@@ -179,10 +179,12 @@ def restore(
 def _needed_secrets(opened: OpenBucket, manifest: Manifest, parts: Sequence[Part]) -> tuple[str, ...]:
     """Secrets without which the parts cannot be read once they are in use again, where they are not right here."""
 
+    environ = opened.settings.environ if opened.settings else {}
+
     def value(name: str, reference: str | None) -> str:
         if reference is None:
             raise SecretMissing(f"nothing says where {name} was kept", remedy="")
-        return resolve(SecretRef.parse(reference), opened.settings.environ, Path.cwd()).get_secret_value()
+        return resolve(SecretRef.parse(reference), environ, Path.cwd()).get_secret_value()
 
     found = secret_findings(manifest.secrets, parts, value)
     return tuple(f"{one.subject}: {one.message}" for one in found if one.ok is not True)
