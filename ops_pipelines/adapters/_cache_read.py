@@ -30,6 +30,9 @@ _NOTE_SIZE = 16 << 20
 _SETTLE_NS = 20_000_000
 """A file that changed this shortly before it was read may change again within one tick of the file system's
 clock and look the same. So a scan begins this much later, and what changed since is not remembered."""
+_SETTLED_NS = 1_000_000_000
+"""A file that changed this shortly ago is read at once: what is found later must be what was looked at now."""
+_WORTH_DEFERRING = 1 << 20
 _SAVE_EVERY = 8 << 30
 """Bytes after which what was read is saved, so that a killed first inventory of a large cache goes on."""
 
@@ -45,6 +48,7 @@ class Reader:
     reread_days: int
     clock: Callable[[], float]
     progress: Progress
+    defer: bool = False
     known: dict[str, Known] = field(default_factory=dict)
     hashed: int = 0
     again: int = 0
@@ -74,6 +78,8 @@ class Reader:
             current[path] = known
             if path not in again:
                 seen[path] = _seen(path, known, walked.files[path])
+        if self.defer:
+            seen |= self._deferred(walked, seen, again)
         todo = [path for path in walked.files if path not in seen]
         self._read_all(todo, walked, notes, seen, current)
         self.again = sum(path in same for path in todo)
@@ -93,6 +99,19 @@ class Reader:
         reads = {path: LastRead(one.size, one.read_at, one.again) for path, one in same.items()}
         share = due(reads, now=self.clock(), days=self.reread_days)
         return share | {path for path, one in same.items() if one.rotten}
+
+    def _deferred(self, walked: Walked, seen: dict[str, Seen], again: frozenset[str]) -> dict[str, Seen]:
+        """Large files whose names promise a digest: whoever stores them reads them once, and compares."""
+        found: dict[str, Seen] = {}
+        settled = time.time_ns() - _SETTLED_NS
+        for path, now in walked.files.items():
+            promised = self.rules.promised(path)
+            known = path in seen or path in again or now.st_ctime_ns >= settled
+            if promised and not known and now.st_size >= _WORTH_DEFERRING:
+                stamp = (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
+                mode = stat.S_IMODE(now.st_mode)
+                found[path] = Seen(path, now.st_size, promised, mode=mode, unread=stamp)
+        return found
 
     def _read_all(
         self,

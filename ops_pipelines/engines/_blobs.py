@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from ops_pipelines.engines.ports import Fetch, ObjectStore
 from ops_pipelines.errors import ChecksumMismatch, ObjectMissing, PartFailed, SnapshotDamaged
+from ops_pipelines.policy.cache_diff import REPAIR
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.manifest import FileEntry
 
@@ -42,6 +43,8 @@ class Upload:
     part: str
     entry: FileEntry
     source: Path
+    promise: str = ""
+    """Whose word the digest is, where the content was not read before (`Captured.promise`)."""
 
 
 def in_parallel(
@@ -95,12 +98,24 @@ def upload(
                 raise _changed(file) from error
             raise
         except FileNotFoundError as error:
-            raise PartFailed(
-                f"{file.part}: {entry.path} was removed while it was read",
-                remedy="take the backup again once nothing writes there",
-            ) from error
+            raise _removed(file) from error
 
     in_parallel(one, sorted(files, key=lambda file: -file.entry.size), workers=workers)
+
+
+def compare(files: Sequence[Upload], *, workers: int = WORKERS) -> None:
+    """Read files whose digest is only promised and whose content the bucket has already.
+
+    Raises PartFailed where one is not what its name promises, or cannot be read."""
+
+    def one(file: Upload) -> None:
+        try:
+            if file_digest(file.source) != file.entry.sha256:
+                raise _changed(file)
+        except FileNotFoundError as error:
+            raise _removed(file) from error
+
+    in_parallel(one, files, workers=workers)
 
 
 def listed_sizes(store: ObjectStore, layout: Layout) -> dict[str, int]:
@@ -234,7 +249,20 @@ def _forget(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _removed(file: Upload) -> PartFailed:
+    return PartFailed(
+        f"{file.part}: {file.entry.path} was removed while it was read",
+        remedy="take the backup again once nothing writes there",
+    )
+
+
 def _changed(file: Upload) -> PartFailed:
+    if file.promise:
+        return PartFailed(
+            f"{file.part}: {file.promise} is corrupt and is not backed up as good: its content is not what its "
+            "name promises",
+            remedy=f"{REPAIR}; then take the backup again. The snapshots before it keep the good content",
+        )
     return PartFailed(
         f"{file.part}: {file.entry.path} changed while it was read",
         remedy="take the backup again once nothing writes there; what was stored already is not sent twice",

@@ -17,7 +17,7 @@ from typing import cast, get_args
 
 import structlog
 
-from ops_pipelines.engines._blobs import WORKERS, Upload, confirm, disk_error, listed_sizes, upload
+from ops_pipelines.engines._blobs import WORKERS, Upload, compare, confirm, disk_error, listed_sizes, upload
 from ops_pipelines.engines.hooks import hold_nothing
 from ops_pipelines.engines.ports import Capture, Clock, Fence, Hold, ObjectStore, PartSource, Progress, silent
 from ops_pipelines.errors import LeaseLost, OpsError, PartFailed, PreconditionFailed, SnapshotDamaged
@@ -109,7 +109,7 @@ def take_snapshot(
                 folder.mkdir()
                 key = f"{source.kind}/{source.name}"
                 with hold(key) as guard:
-                    part, files = _capture(source, folder, clock, progress, tally)
+                    part, files, proved = _capture(source, folder, clock, progress, tally)
                     if any(part.key == other.key for other in parts):
                         raise PartFailed(
                             f"two parts are named {part.key}", remedy="give each of them its own name"
@@ -117,6 +117,7 @@ def take_snapshot(
                     if all(file.source.is_relative_to(folder) for file in files):
                         guard.release()  # what is stored from here on is our own copy
                     _store(part, files, store, layout, fence, tally, progress, parallel)
+                    proved()
                 still = guard.quiesced or whole.quiesced
                 consistency: Consistency = "quiesced" if still else part.consistency
                 part = replace(
@@ -154,8 +155,9 @@ def take_snapshot(
 
 def _capture(
     source: PartSource, folder: Path, clock: Clock, progress: Progress, tally: _Tally
-) -> tuple[Part, list[Upload]]:
-    """One part and the files that are to be stored, checked to be something that can be restored."""
+) -> tuple[Part, list[Upload], Callable[[], None]]:
+    """One part, the files that are to be stored, checked to be something that can be restored, and whom to tell that
+    they are right."""
     key = f"{source.kind}/{source.name}"
     started = clock().isoformat()
     try:
@@ -185,7 +187,10 @@ def _capture(
         folders=capture.folders,
         recipients=capture.recipients,
     )
-    return part, [Upload(key, one.entry, one.source) for one in capture.files if one.source is not None]
+    files = [
+        Upload(key, one.entry, one.source, one.promise) for one in capture.files if one.source is not None
+    ]
+    return part, files, capture.proved
 
 
 def _count_stored(capture: Capture, tally: _Tally) -> None:
@@ -268,6 +273,8 @@ def _store(
             sent += count
             progress(f"store {part.key}", sent, total, "bytes")
 
+    sending = {id(file) for file in missing}
+    compare([file for file in files if file.promise and id(file) not in sending], workers=parallel)
     for batch in _batches(missing):
         fence.check()
         upload(store, layout, batch, moved, workers=parallel)

@@ -105,6 +105,8 @@ class Captured:
     stored: Literal["before", "now"] | None = None
     """Content that the part brought to the backups' bucket by itself: in this run, or found there. It is
     confirmed with all the rest before the commit."""
+    promise: str = ""
+    """Whose word the digest is (a file's name), where the content was not read yet: whoever stores it compares."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class Capture:
     folders: tuple[FolderEntry, ...] = ()
     recipients: tuple[str, ...] = ()
     """Age recipients that the files are encrypted for; none where they are in clear."""
+    proved: Callable[[], None] = lambda: None
+    """Called once all content was stored or compared: what was promised is so, and need not be read again."""
 
 
 class PartSource(Protocol):

@@ -38,6 +38,7 @@ SHARED_MARKER = "blobs/.huggingface-shared-blobs"
 """Without it the library does not take the shared store for its own (utils/_shared_blobs.py)."""
 _REPO = re.compile(r"(models|datasets|spaces|kernels)--(.+)")
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _STORE = re.compile(r"blobs/[0-9a-f]{2}/[0-9a-f]{64}")
 _TEMPORARY = re.compile(
@@ -80,6 +81,12 @@ def wants_git(path: str, size: int) -> bool:
 def is_blob(path: str) -> bool:
     """Whether the path is content under its digest, or says who uses such content."""
     return bool(_STORE.fullmatch(path.removesuffix(".refs"))) or _inside(path).startswith("blobs/")
+
+
+def promised(path: str) -> str:
+    """The digest in the name of a large blob. Small ones have a git blob id, shared ones a xet hash."""
+    name = _inside(path).removeprefix("blobs/")
+    return name if _SHA256.fullmatch(name) and _inside(path).startswith("blobs/") else ""
 
 
 def order(path: str) -> int:

@@ -31,12 +31,16 @@ class CacheRules:
     """Files and models of what was seen; the second argument is the paths of unfinished downloads."""
     is_blob: Callable[[str], bool]
     """Whether a path is content under its digest, which only a model gives a meaning."""
+    promised: Callable[[str], str]
+    """SHA-256 that a path's own name promises, or nothing."""
     order: Callable[[str], int]
     """Rank in which files are put back: content first, what makes a model of it last."""
 
 
 RULES: Mapping[str, CacheRules] = {
-    name: CacheRules(rules.role, rules.notes, rules.wants_git, rules.assemble, rules.is_blob, rules.order)
+    name: CacheRules(
+        rules.role, rules.notes, rules.wants_git, rules.assemble, rules.is_blob, rules.promised, rules.order
+    )
     for name, rules in (
         ("ollama", cache_ollama),
         ("huggingface", cache_hub),

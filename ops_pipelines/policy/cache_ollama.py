@@ -42,6 +42,12 @@ def is_blob(path: str) -> bool:
     return path.startswith("blobs/")
 
 
+def promised(path: str) -> str:
+    """The digest in a blob's name."""
+    match = _BLOB.fullmatch(path)
+    return match[1] if match else ""
+
+
 def order(path: str) -> int:
     """Blobs first: a server that starts in between deletes blobs that no manifest names, but loads nothing."""
     return 0 if path.startswith("blobs/") else 1

@@ -48,6 +48,7 @@ class Promises:
                 mode=one.mode,
                 git=one.git,
                 fault=self.faults.get(path) or self._rot(one),
+                unread=one.unread,
             )
             for path, one in sorted(seen.items())
         )

@@ -11,6 +11,10 @@ ModelState = Literal["present", "missing", "partial", "corrupt", "extra", "moved
 ModelScheme = Literal["ollama", "hf", "package"]
 
 
+Stamp = tuple[int, int, int, int]
+"""Size, mtime and ctime (ns) and inode of a file: whether it is still the one that was looked at."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """One file or link of a cache as a scan met it, before its layout says what it means."""
@@ -27,6 +31,8 @@ class Seen:
     """Content of a note (a manifest, a ref, a listing) that tells how files make models."""
     fault: str = ""
     """What is wrong with its content whatever its name promises: it rotted on the disk."""
+    unread: Stamp | None = None
+    """What the system said of a file whose content was not read: `sha256` is then what its name promises."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class CacheFile:
     """Git blob id of the content, where `expected` is one."""
     fault: str = ""
     """What else is wrong with its content (a manifest that is not JSON, a size that was promised)."""
+    unread: Stamp | None = None
+    """Set where the content was not read yet, and `sha256` is what its name promises."""
 
     @property
     def corrupt(self) -> bool:

@@ -6,11 +6,12 @@ The collections, in the module beside, are handed on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops_pipelines.adapters import cachefiles
 from ops_pipelines.adapters.bundled import Bundled
 from ops_pipelines.adapters.cachefiles import scan
 from ops_pipelines.adapters.ollama import Ollama
@@ -35,18 +36,20 @@ from ops_pipelines.wiring.site import Site
 
 __all__ = [
     "CollectionsReport", "bring_collections", "cache_digest", "collection_findings", "dimension_findings", "fill",
-    "inventories", "inventory_of", "model_findings", "plan_collections", "plan_fill", "probe_models", "schema_of",
-    "wanted_of",
+    "inventories", "inventory_of", "model_findings", "plan_collections", "plan_fill", "probe_models", "remember",
+    "schema_of", "wanted_of",
 ]  # fmt: skip
 
 
-def inventory_of(site: Site, cache: str, *, reread: bool = False, reread_days: int = 0) -> TakeInventory:
+def inventory_of(
+    site: Site, cache: str, *, reread: bool = False, reread_days: int = 0, defer: bool = False
+) -> TakeInventory:
     """Takes the inventory of one replica of a cache, reading only files that changed, and tonight's share of those
-    that did not where it is to be all of them in `reread_days`."""
+    that did not where it is to be all of them in `reread_days`; with `defer`, see `remember`."""
     declared, folders = site.stack.caches[cache], caches(site)[cache]
 
     def take(replica: int, progress: Progress) -> Inventory:
-        index = site.state / "inventory" / f"{cache}.{replica}.json"
+        index = _index(site, cache, replica)
         return scan(
             folders[replica],
             declared.layout,
@@ -55,10 +58,20 @@ def inventory_of(site: Site, cache: str, *, reread: bool = False, reread_days: i
             index=index,
             reread=reread,
             reread_days=reread_days,
+            defer=defer,
             progress=progress,
         )
 
     return take
+
+
+def remember(site: Site) -> Callable[[Inventory], None]:
+    """Notes that the deferred files of an inventory were stored and compared."""
+    return lambda taken: cachefiles.remember(_index(site, taken.cache, taken.replica), taken)
+
+
+def _index(site: Site, cache: str, replica: int) -> Path:
+    return site.state / "inventory" / f"{cache}.{replica}.json"
 
 
 def inventories(site: Site, progress: Progress = silent) -> tuple[Inventory, ...]:

@@ -43,8 +43,10 @@ def sources(site: Site) -> list[PartSource]:
         ModelCacheSource(
             name,
             cache.replicas,
-            data.inventory_of(site, name, reread_days=cache.reread_days),
+            # Of several replicas another one may have right what one has not: then all is read beforehand.
+            data.inventory_of(site, name, reread_days=cache.reread_days, defer=cache.replicas == 1),
             data.wanted_of(site, name),
+            data.remember(site),
         )
         for name, cache in site.stack.caches.items()
         if cache.backup

@@ -7,8 +7,8 @@ folder of each replica and put in its place in one step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class ModelCacheSource:
     inventory: TakeInventory
     wanted: tuple[WantedModel, ...] = ()
     """What the stack asks of it: what of that is missing is said in the snapshot's facts."""
+    remember: Callable[[Inventory], None] = lambda _: None
+    """Told of an inventory whose promised digests were compared, every one of them."""
     kind: str = "model_cache"
 
     def capture(self, scratch: Path, progress: Progress) -> Capture:  # noqa: ARG002 - nothing is made
@@ -51,10 +53,18 @@ class ModelCacheSource:
             Captured(
                 FileEntry(file.path, file.size, file.sha256, file.mode & 0o777, file.link),
                 None if file.link is not None else Path(inventory.root) / file.path,
+                owned(file, inventory.models) if file.unread is not None else "",
             )
             for file, inventory in files
         )
-        return Capture(captured, self._facts(taken, here))
+        return Capture(captured, self._facts(taken, here), proved=lambda: self._proved(here, captured))
+
+    def _proved(self, here: Sequence[Inventory], captured: Sequence[Captured]) -> None:
+        """Only what was captured was compared: a replica that gave nothing is read by its next inventory."""
+        taken = {str(one.source) for one in captured}
+        for inventory in here:
+            files = tuple(file for file in inventory.files if f"{inventory.root}/{file.path}" in taken)
+            self.remember(replace(inventory, files=files))
 
     def _facts(self, taken: Sequence[Inventory], here: Sequence[Inventory]) -> dict[str, Any]:
         first = here[0]
