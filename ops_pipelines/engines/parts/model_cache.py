@@ -53,7 +53,7 @@ class ModelCacheSource:
             Captured(
                 FileEntry(file.path, file.size, file.sha256, file.mode & 0o777, file.link),
                 None if file.link is not None else Path(inventory.root) / file.path,
-                owned(file, inventory.models) if file.unread is not None else "",
+                promise=owned(file, inventory.models) if file.unread is not None else "",
             )
             for file, inventory in files
         )
