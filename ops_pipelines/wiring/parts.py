@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 
-from ops_pipelines.engines.parts.collection import CollectionSource, CollectionTarget
 from ops_pipelines.engines.parts.configuration import ConfigurationSource, ConfigurationTarget
 from ops_pipelines.engines.parts.model_cache import ModelCacheSource, ModelCacheTarget
 from ops_pipelines.engines.ports import PartSource, PartTarget
@@ -24,6 +23,7 @@ from ops_pipelines.wiring.connect import backup_of, caches, embedder, known_secr
 from ops_pipelines.wiring.databases import database_source, database_target
 from ops_pipelines.wiring.encryption import encrypted, opened_target
 from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.vectors import collection_source, collection_target
 from ops_pipelines.wiring.volumes import volume_source, volume_target
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ def sources(site: Site) -> list[PartSource]:
         if cache.backup
     ]
     found += [
-        CollectionSource(name, vector_store(site, name), sample=site.stack.drill.sample)
+        collection_source(site, name)
         for name, collection in site.stack.collections.items()
         if collection.backup
     ]
@@ -151,9 +151,7 @@ def _cache_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> 
 
 def _collection_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
     del manifest
-    if part.name not in site.stack.collections:
-        return None
-    return CollectionTarget(part.name, vector_store(site, part.name), scratch)
+    return collection_target(site, part, scratch)
 
 
 def _configuration_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:

@@ -1,0 +1,52 @@
+"""Vector collections of one stack as parts: rows of Milvus, snapshots of Qdrant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops_pipelines.engines.parts.collection import CollectionSource, CollectionTarget
+from ops_pipelines.engines.parts.collection_qdrant import QdrantSource, QdrantTarget
+from ops_pipelines.engines.ports import PartSource, PartTarget
+from ops_pipelines.errors import TargetUnsupported
+from ops_pipelines.policy.manifest import Part
+from ops_pipelines.wiring.connect import component, endpoint, secret, vector_store
+from ops_pipelines.wiring.site import Site
+
+if TYPE_CHECKING:
+    from ops_pipelines.adapters.qdrant import Qdrant
+
+
+def collection_source(site: Site, name: str) -> PartSource:
+    """What a backup reads. Raises SecretMissing, Unreachable, Refused."""
+    if _kind(site, name) == "qdrant":
+        return QdrantSource(name, _qdrant(site, name))
+    return CollectionSource(name, vector_store(site, name), sample=site.stack.drill.sample)
+
+
+def collection_target(site: Site, part: Part, scratch: Path) -> PartTarget | None:
+    """Where a restore puts it; None where the stack declares no such collection.
+
+    Raises TargetUnsupported where the declared store is of another kind than the part's."""
+    if part.name not in site.stack.collections:
+        return None
+    kind, engine = _kind(site, part.name), part.facts.get("engine", "milvus")
+    if engine != kind:
+        raise TargetUnsupported(
+            f"{part.key} was kept by {engine}, and {site.name} declares a store of kind {kind}",
+            remedy=f"declare a store of kind {engine}, or take its files from the bucket alone",
+        )
+    if kind == "qdrant":
+        return QdrantTarget(part.name, _qdrant(site, part.name), scratch)
+    return CollectionTarget(part.name, vector_store(site, part.name), scratch)
+
+
+def _kind(site: Site, name: str) -> str:
+    return component(site, site.stack.collections[name].store).kind
+
+
+def _qdrant(site: Site, name: str) -> Qdrant:
+    from ops_pipelines.adapters.qdrant import Qdrant
+
+    declared = site.stack.collections[name]
+    return Qdrant(endpoint(site, declared.store), secret(site, declared.token))
