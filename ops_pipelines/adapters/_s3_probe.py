@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from ops_pipelines.errors import ObjectMissing, OpsError, PreconditionFailed, StoreError
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.store import ObjectInfo
+
+_AFTER_WRITE = ("read", "conditional write", "upload in parts", "digests checked", "delete")
 
 
 class _Store(Protocol):
@@ -16,10 +19,14 @@ class _Store(Protocol):
     def get(self, key: str) -> tuple[bytes, str]: ...
     def list(self, prefix: str) -> Iterator[ObjectInfo]: ...
     def delete(self, keys: Sequence[str]) -> None: ...
+    def try_parts(self, key: str) -> None: ...
+    def try_wrong_digest(self, key: str) -> None: ...
+    def facts(self) -> Iterator[Finding]: ...
 
 
 def probe_bucket(store: _Store, root: str) -> tuple[Finding, ...]:
-    """One finding for each right: write, read, list, conditional write, delete.
+    """One finding for each right: write, read, list, conditional write, upload in parts, digests checked, delete; and
+    what is worth knowing of the bucket: versions and locks.
 
     What could not be tried, as something before it failed, is unobserved (`ok` None), never good.
     """
@@ -28,12 +35,20 @@ def probe_bucket(store: _Store, root: str) -> tuple[Finding, ...]:
     written = findings[0].ok is True
     findings.append(_try("list", lambda: _list(store, key, written)))
     if not written:
-        findings += [_untried(right) for right in ("read", "conditional write", "delete")]
+        findings += [_untried(right) for right in _AFTER_WRITE]
         return tuple(findings)
     findings.append(_try("read", lambda: _read(store, key)))
     findings.append(_try("conditional write", lambda: _conditional(store, key)))
+    findings.append(_try("upload in parts", lambda: store.try_parts(f"{key}-parts")))
+    findings.append(_digest(store, f"{key}-wrong"))
     findings.append(_try("delete", lambda: _delete(store, key)))
-    return tuple(findings)
+    return (*findings, *store.facts())
+
+
+def _digest(store: _Store, key: str) -> Finding:
+    """A store that checks no digests is slower, and no error."""
+    found = _try("digests checked", lambda: store.try_wrong_digest(key))
+    return found if found.ok else replace(found, severity="warning")
 
 
 def _try(right: str, action: Callable[[], None]) -> Finding:

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ops_pipelines.adapters._s3_client import Connection, Encryption, client, requests_of
 from ops_pipelines.adapters._s3_errors import Place, attempts_of, code_of, explained, translate
+from ops_pipelines.adapters._s3_facts import facts, try_parts, try_wrong_digest
 from ops_pipelines.adapters._s3_fast import Fast
 from ops_pipelines.adapters._s3_probe import probe_bucket
 from ops_pipelines.adapters._s3_rate import Rate
@@ -23,6 +24,8 @@ from ops_pipelines.policy.store import ObjectInfo
 
 if TYPE_CHECKING:
     pass
+
+__all__ = ["Encryption", "S3Store"]
 
 _DELETES = 1000
 
@@ -40,9 +43,12 @@ class S3Store:
         bandwidth: int | None = None,
         whole: int = WHOLE,
         part: int = PART,
+        conditional: bool = True,
     ) -> None:
         """`parallel` is for parts and ranges of one object, `bandwidth` in bytes a second for all that is sent, and
-        again for all that is read. Raises botocore's errors, and ValueError where the endpoint is no URL."""
+        again for all that is read. `conditional` False is for a store without conditional writes: conditions are
+        looked at before a write and after it, which another writer may slip through. Raises botocore's errors,
+        and ValueError where the endpoint is no URL."""
         self._client = client(connection)
         self._bucket = bucket
         self._place = Place(bucket, connection.endpoint or "Amazon S3")
@@ -56,6 +62,7 @@ class S3Store:
             self._client, self._fast, self._place,
             ranges=parallel, rate=Rate(bandwidth), encryption=self._encryption,
         )  # fmt: skip
+        self._conditional = conditional
         self._bucket_seen = False
 
     @classmethod
@@ -78,6 +85,7 @@ class S3Store:
         bandwidth: int | None = None,
         whole: int = WHOLE,
         part: int = PART,
+        conditional: bool = True,
     ) -> S3Store:
         """A store on `bucket`; nothing is sent yet. Without keys, the machine's own AWS credentials are used.
 
@@ -112,7 +120,7 @@ class S3Store:
             with explained(place, "connect to the store for work"):
                 return cls(
                     connection, bucket, encryption=encryption, parallel=parallel, bandwidth=bandwidth,
-                    whole=whole, part=part,
+                    whole=whole, part=part, conditional=conditional,
                 )  # fmt: skip
         except ValueError as error:
             raise StoreError(
@@ -132,6 +140,8 @@ class S3Store:
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """Write a small object and return its ETag. Raises PreconditionFailed where the condition lost."""
+        if not self._conditional and (if_absent or if_match is not None):
+            return self._put_checked(key, body, if_match)
         condition: dict[str, Any] = {}
         if if_absent:
             condition["IfNoneMatch"] = "*"
@@ -157,6 +167,22 @@ class S3Store:
                 raise
         self._bucket_seen = True
         return answer["ETag"]
+
+    def _put_checked(self, key: str, body: bytes, if_match: str | None) -> str:
+        """A conditional write on a store that has none: looked at before, and read back."""
+        found = self.head(key)
+        if (found.etag if found else None) != if_match:
+            raise self._lost(key)
+        etag = self.put(key, body)
+        if self.get(key) != (body, etag):
+            raise self._lost(key)
+        return etag
+
+    def _lost(self, key: str) -> PreconditionFailed:
+        return PreconditionFailed(
+            f"{key} in {self._place} exists already, or somebody changed it in between",
+            remedy="look at who else works on this bucket: `conditional_writes: none` allows nobody else",
+        )
 
     def _lost_answer(self, error: ClientError, key: str, body: bytes) -> str | None:
         """ETag, where a repeated write lost only against itself: its first answer had gone astray."""
@@ -290,6 +316,18 @@ class S3Store:
     def probe(self, root: str = "") -> tuple[Finding, ...]:
         """Which rights the credentials have, found by using each below `<root>probe/`."""
         return probe_bucket(self, root)
+
+    def try_parts(self, key: str) -> None:
+        """Begin an upload in parts, send one, find it in the list, drop it. Raises what the store answers."""
+        try_parts(self._client, self._place, key, self._encryption)
+
+    def try_wrong_digest(self, key: str) -> None:
+        """Write content that its SHA-256 contradicts. Raises StoreError where the store takes it."""
+        try_wrong_digest(self._client, self._place, key, self._encryption)
+
+    def facts(self) -> Iterator[Finding]:
+        """Whether the bucket keeps old versions, and whether it locks objects; never raises."""
+        return facts(self._client, self._place)
 
     def _location(self) -> dict[str, Any]:
         region = self._client.meta.region_name

@@ -25,13 +25,14 @@ from ops_pipelines.wiring import bucket, drills, snapshots
 
 @click.command()
 @click.argument("stack")
+@click.option("--full", is_flag=True, help="Read all content back from the bucket before the commit.")
 @json_option
 @click.pass_obj
-def backup(context: Context, stack: str, as_json: bool) -> int:
+def backup(context: Context, stack: str, full: bool, as_json: bool) -> int:
     """Back up every part of STACK as one verified snapshot. Exits with 1 where it is not whole."""
     site = context.site(stack)
     with progress() as report:
-        manifest = snapshots.backup(site, by="command line", progress=report)
+        manifest = snapshots.backup(site, by="command line", progress=report, full=full)
         try:
             findings = snapshots.verify(site, manifest.snapshot, depth="sizes", progress=report)
         except OpsError:

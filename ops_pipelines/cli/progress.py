@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ops_pipelines.engines.ports import Progress as Report
-from ops_pipelines.policy.words import size_in_words
+from ops_pipelines.policy.words import progress_line, size_in_words
 
 _EVERY = 10.0
 
@@ -55,10 +55,12 @@ class _Lines:
 
     def __init__(self) -> None:
         self._said: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
         self._ended: set[tuple[str, int]] = set()
 
     def __call__(self, step: str, done: int, total: int | None, unit: str) -> None:
         now = time.monotonic()
+        begun = self._begun.setdefault(step, now)
         ended = total is not None and done >= total
         if ended and (step, done) in self._ended:
             return
@@ -66,7 +68,7 @@ class _Lines:
             self._said[step] = now
             if ended:
                 self._ended.add((step, done))
-            print(f"{step}: {_amount(done, total, unit)}", file=sys.stderr, flush=True)  # noqa: T201
+            print(progress_line(step, done, total, unit, now - begun), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _amount(done: int, total: int | None, unit: str) -> str:

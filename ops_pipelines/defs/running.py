@@ -12,7 +12,7 @@ import dagster as dg
 
 from ops_pipelines.defs.metadata import failure
 from ops_pipelines.errors import OpsError
-from ops_pipelines.policy.words import size_in_words
+from ops_pipelines.policy.words import progress_line
 
 _EVERY = 10.0
 
@@ -59,19 +59,3 @@ class LogProgress:
         if ended:
             self._begun.pop(step, None)
             self._said.pop(step, None)
-
-
-def progress_line(step: str, done: int, total: int | None, unit: str, seconds: float) -> str:
-    """`models: 120.0 MiB of 1.2 GiB, 10 %, 60.0 MiB/s, 18 s left`."""
-    show = size_in_words if unit == "bytes" else (lambda amount: f"{amount:.0f} {unit}")
-    if total is None:
-        return f"{step}: {show(done)}"
-    words = [f"{step}: {show(done)} of {show(total)}"]
-    if total:
-        words.append(f"{100 * done / total:.0f} %")
-    if seconds > 1 and done:
-        rate = done / seconds
-        words.append(f"{show(rate)}/s")
-        if done < total:
-            words.append(f"{(total - done) / rate:.0f} s left")
-    return ", ".join(words)

@@ -82,13 +82,16 @@ def upload(
     progress: Callable[[int], None],
     *,
     workers: int = WORKERS,
+    before: Callable[[], None] = lambda: None,
 ) -> None:
-    """Store files under their digests, `workers` at once. `progress` gets bytes as they go, from several threads.
+    """Store files under their digests, `workers` at once. `progress` gets bytes as they go, from several threads,
+    and `before` is called before each file: what it raises ends it.
 
     Raises PartFailed where a file is no longer what its entry says."""
 
     def one(file: Upload) -> None:
         entry = file.entry
+        before()
         try:
             if file.source.stat().st_size != entry.size:
                 raise _changed(file)

@@ -55,6 +55,8 @@ class _Tally:
 
     listed: Mapping[str, int] = field(default_factory=dict)
     """Bytes of the blobs that were in the bucket when the backup began."""
+    in_time: Callable[[], None] = lambda: None
+    """Raises PartFailed where the backup takes too long."""
     wanted: dict[str, int] = field(default_factory=dict)
     new: dict[str, int] = field(default_factory=dict)
     read: int = 0
@@ -81,13 +83,15 @@ def take_snapshot(
     hold: Hold = hold_nothing,
     needs: Mapping[str, Sequence[str]] | None = None,
     secrets: Fingerprints | None = None,
+    time_limit: float | None = None,
 ) -> Manifest:
     """Back up all `sources` as one snapshot and return its manifest, as it was read back from the bucket.
 
     `scratch` is a folder of this stack's own; `scratch/backup` is emptied first and last. `questions` are
     kept in the manifest, or made from the captured parts. `parallel` blobs are sent or read at once; with `full`,
-    all content is read back from the bucket before the commit. `hold` keeps a part still until it is read, `needs`
-    are names of secrets by part key, `secrets` their fingerprints. Raises PartFailed naming the part that could not be
+    all content is read back from the bucket before the commit. After `time_limit` seconds no further file is sent, and
+    nothing is committed. `hold` keeps a part still until it is read, `needs` are names of secrets by part key,
+    `secrets` their fingerprints. Raises PartFailed naming the part that could not be
     captured, LeaseLost, StoreError or Unreachable; nothing is committed then."""
     if not sources:
         raise PartFailed(
@@ -99,7 +103,7 @@ def take_snapshot(
     bound = log.bind(stack_name=stack, snapshot=snapshot)
     work = scratch / "backup"
     _empty(work)
-    tally = _Tally(listed_sizes(store, layout))
+    tally = _Tally(listed_sizes(store, layout), in_time=_deadline(clock, time_limit))
     try:
         work.mkdir(mode=0o700, parents=True)
         parts: list[Part] = []
@@ -131,6 +135,7 @@ def take_snapshot(
             store, layout, tally.wanted, tally.new.keys(), listed=tally.listed, full=full, workers=parallel
         )
         progress("verify", len(tally.wanted), len(tally.wanted), "blobs")
+        tally.in_time()
         manifest = Manifest(
             snapshot=snapshot,
             stack=stack,
@@ -151,6 +156,19 @@ def take_snapshot(
     bound.info("snapshot committed", parts=len(parts), bytes=committed.size, bytes_read=tally.read,
                bytes_uploaded=committed.uploaded, bytes_reused=tally.reused)  # fmt: skip
     return committed
+
+
+def _deadline(clock: Clock, limit: float | None) -> Callable[[], None]:
+    begun = clock()
+
+    def in_time() -> None:
+        if limit is not None and (clock() - begun).total_seconds() > limit:
+            raise PartFailed(
+                f"the backup was not done within {limit:g} s, its `transfer.time_limit`; nothing was committed",
+                remedy="what was sent is kept, and the next backup goes on from there; or allow more time",
+            )
+
+    return in_time
 
 
 def _capture(
@@ -277,7 +295,7 @@ def _store(
     compare([file for file in files if file.promise and id(file) not in sending], workers=parallel)
     for batch in _batches(missing):
         fence.check()
-        upload(store, layout, batch, moved, workers=parallel)
+        upload(store, layout, batch, moved, workers=parallel, before=tally.in_time)
         tally.new.update({file.entry.sha256: file.entry.size for file in batch})
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from ops_pipelines.policy._link_problem import LinkProblem, known_words, no_component, no_secret
 from ops_pipelines.stack.data import Database
 from ops_pipelines.stack.model import Stack
+from ops_pipelines.stack.operations import Backup
 from ops_pipelines.stack.safeguards import Encrypt, Hooks, PartOptions
 
 _LEASE = 30.0
@@ -105,6 +106,7 @@ def operation_links(stack: Stack) -> Iterator[LinkProblem]:
     backup = stack.backup
     if backup is not None:
         keys = {"access_key": backup.access_key, "secret_key": backup.secret_key}
+        yield from _backup_more(stack, backup)
         for word, secret in keys.items():
             if secret is not None:
                 yield from no_secret(stack, f"backup.{word}", secret)
@@ -125,6 +127,37 @@ def operation_links(stack: Stack) -> Iterator[LinkProblem]:
     for index, secret in enumerate(stack.notify.urls):
         yield from no_secret(stack, f"notify.urls.{index}", secret)
     yield from _drill(stack)
+
+
+def _backup_more(stack: Stack, backup: Backup) -> Iterator[LinkProblem]:
+    """The session token and the encryption: what one needs of the others."""
+    if backup.session_token is not None:
+        yield from no_secret(stack, "backup.session_token", backup.session_token)
+        if backup.access_key is None:
+            yield LinkProblem(
+                "backup.session_token", "a token without keys", "it belongs to two keys, and is refused without",
+                "add `access_key: …` and `secret_key: …`",
+            )  # fmt: skip
+    wanted = backup.store_encryption
+    if wanted is None:
+        return
+    if wanted.key is not None:
+        yield from no_secret(stack, "backup.store_encryption.key", wanted.key)
+    if wanted.kind == "customer" and wanted.key is None:
+        yield LinkProblem(
+            "backup.store_encryption", "kind `customer` and no `key`", "there is nothing to encrypt with",
+            "add `key: NAME` of a secret with 32 bytes in base64",
+        )  # fmt: skip
+    if wanted.kind != "customer" and wanted.key is not None:
+        yield LinkProblem(
+            "backup.store_encryption.key", f"a key, and kind `{wanted.kind}`", "it would not be used",
+            "make the kind `customer`, or take the key out",
+        )  # fmt: skip
+    if wanted.kind != "kms" and wanted.kms_key is not None:
+        yield LinkProblem(
+            "backup.store_encryption.kms_key", f"a key of a key service, and kind `{wanted.kind}`", "it would not be used",
+            "make the kind `kms`, or take it out",
+        )  # fmt: skip
 
 
 def _smoke(stack: Stack) -> Iterator[LinkProblem]:

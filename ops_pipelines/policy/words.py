@@ -33,3 +33,19 @@ def read_in_words(part: Part) -> str:
     except ValueError:  # written by an early version, or by somebody else
         return "; ".join(bad)
     return "; ".join((f"{times[0]} to {times[1]} UTC", *bad))
+
+
+def progress_line(step: str, done: int, total: int | None, unit: str, seconds: float) -> str:
+    """`models: 120.0 MiB of 1.2 GiB, 10 %, 60.0 MiB/s, 18 s left`."""
+    show = size_in_words if unit == "bytes" else (lambda amount: f"{amount:.0f} {unit}")
+    if total is None:
+        return f"{step}: {show(done)}"
+    words = [f"{step}: {show(done)} of {show(total)}"]
+    if total:
+        words.append(f"{100 * done / total:.0f} %")
+    if seconds > 1 and done:
+        rate = done / seconds
+        words.append(f"{show(rate)}/s")
+        if done < total:
+            words.append(f"{(total - done) / rate:.0f} s left")
+    return ", ".join(words)

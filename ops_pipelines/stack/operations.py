@@ -30,6 +30,34 @@ class Keep(Declared):
     """The newest of each of so many months that have any."""
 
 
+class Transfer(Declared):
+    """How bytes go to the bucket and come back."""
+
+    parallel: Annotated[int, Field(ge=1, le=64)] = 4
+    """Objects, and parts or ranges of a large one, that are on their way at once."""
+    bandwidth: Annotated[Size, Field(ge=1)] | None = None
+    """Bytes a second for what is sent, and as many for what is read; none is no limit."""
+    connect_timeout: Duration = 5.0
+    read_timeout: Duration = 60.0
+    """How long a connection may stand still."""
+    attempts: Annotated[int, Field(ge=1, le=20)] = 5
+    """How often a request is tried, with growing, random pauses between, before the backup fails."""
+    time_limit: Duration | None = None
+    """A backup that takes longer sends nothing more and fails; the next one goes on where it was."""
+
+
+class StoreEncryption(Declared):
+    """How the store is asked to encrypt what it keeps. `encrypt` is what is encrypted here, before it is sent."""
+
+    kind: Literal["s3", "kms", "customer"]
+    """`s3`: by its own key. `kms`: by one of its key service. `customer`: by a key sent with each request, which
+    the store does not keep: without it no snapshot can be read."""
+    kms_key: str | None = None
+    """Name or ARN of the key of the key service; none is the bucket's default."""
+    key: Name | None = None
+    """Secret with the customer's key: 32 bytes in base64 (`openssl rand -base64 32`)."""
+
+
 class Backup(Declared):
     """Where snapshots go, when, and how long they stay."""
 
@@ -41,7 +69,17 @@ class Backup(Declared):
     access_key: Name | None = None
     """Secret with the access key; without both, the credentials of the environment are used."""
     secret_key: Name | None = None
+    session_token: Name | None = None
+    """Secret with the token of temporary credentials, beside their two keys."""
     path_style: bool = True
+    """False: the bucket is part of the host's name (`https://BUCKET.HOST`)."""
+    ca_bundle: str | None = None
+    """File with the authority that signed the store's certificate, relative to the stack file."""
+    store_encryption: StoreEncryption | None = None
+    conditional_writes: Literal["required", "none"] = "required"
+    """`none`, for a store that has none: you declare that only one machine ever works on this bucket at a time.
+    A second writer is then noticed late or not at all."""
+    transfer: Transfer = Transfer()
     schedule: Cron = "0 2 * * *"
     timezone: str = "UTC"
     keep: Keep = Keep()

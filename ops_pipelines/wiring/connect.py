@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import os
 import socket
@@ -31,7 +32,7 @@ from ops_pipelines.wiring.site import Site
 
 if TYPE_CHECKING:
     from ops_pipelines.adapters.milvus import MilvusStore
-    from ops_pipelines.adapters.s3 import S3Store
+    from ops_pipelines.adapters.s3 import Encryption, S3Store
 
 _stores: dict[tuple[str, str, str | None], MilvusStore] = {}
 """Connections of this process by address, database and token: each costs a channel and a thread."""
@@ -86,12 +87,12 @@ def backup_of(site: Site) -> Backup:
 
 
 def object_store(site: Site) -> S3Store:
-    """The stack's bucket."""
+    """The stack's bucket. Raises SecretMissing, UsageError for a customer's key that is none, StoreError, Refused."""
     from ops_pipelines.adapters.s3 import S3Store
 
-    backup = backup_of(site)
+    backup, transfer = backup_of(site), backup_of(site).transfer
     access, key = secret(site, backup.access_key), secret(site, backup.secret_key)
-    token = None
+    token = secret(site, backup.session_token)
     if access is None and key is None:
         access, key, token = bucket_credentials(site.settings.environ)
     return S3Store.connect(
@@ -102,7 +103,35 @@ def object_store(site: Site) -> S3Store:
         secret_key=key,
         session_token=token,
         path_style=backup.path_style,
+        ca_bundle=None if backup.ca_bundle is None else site.folder / backup.ca_bundle,
+        connect_timeout=transfer.connect_timeout,
+        read_timeout=transfer.read_timeout,
+        attempts=transfer.attempts,
+        encryption=_encryption(site, backup),
+        parallel=transfer.parallel,
+        bandwidth=transfer.bandwidth,
+        conditional=backup.conditional_writes == "required",
     )
+
+
+def _encryption(site: Site, backup: Backup) -> Encryption | None:
+    from ops_pipelines.adapters.s3 import Encryption
+
+    wanted = backup.store_encryption
+    if wanted is None:
+        return None
+    key = None
+    if wanted.kind == "customer":
+        try:
+            key = base64.b64decode(secret(site, wanted.key) or "", validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise UsageError(
+                f"the secret {wanted.key!r} of {site.name} is no customer's key: 32 bytes in base64 are needed",
+                remedy="make one with `openssl rand -base64 32`; a lost one cannot be replaced",
+            )
+    return Encryption(wanted.kind, wanted.kms_key, key)
 
 
 def bucket_credentials(environ: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:

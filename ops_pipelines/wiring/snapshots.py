@@ -15,7 +15,8 @@ from ops_pipelines.policy.manifest import Manifest
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring import hooks, needed_secrets, revisions
 from ops_pipelines.wiring import parts as part_wiring
-from ops_pipelines.wiring.connect import layout, lease, now, object_store
+from ops_pipelines.wiring.conditional import require_conditional_writes
+from ops_pipelines.wiring.connect import backup_of, layout, lease, now, object_store
 from ops_pipelines.wiring.listing import (
     difference,
     last_attempt,
@@ -38,13 +39,16 @@ __all__ = [
 ]  # fmt: skip
 
 
-def backup(site: Site, *, by: str, progress: Progress = silent) -> Manifest:
+def backup(site: Site, *, by: str, progress: Progress = silent, full: bool = False) -> Manifest:
     """Take one snapshot of every part, under the stack's lease. A backup that fails leaves word of it.
 
-    Raises LeaseHeld, PartFailed, StoreError, Unreachable; no snapshot is listed then. HookFailed where it was taken
-    and a hook that lets something go failed.
+    With `full`, all content is read back from the bucket before the commit. Raises Refused for a
+    store without conditional writes, LeaseHeld, PartFailed, StoreError, Unreachable; no snapshot is listed then.
+    HookFailed where it was taken and a hook that lets something go failed.
     """
-    store, keys = object_store(site), layout(site)
+    store, keys, declared = object_store(site), layout(site), backup_of(site)
+    if declared.conditional_writes == "required":
+        require_conditional_writes(store, keys, site.state / "conditional_writes.json", now())
     keeper = hooks.keeper(site)
     with lease(site, f"backup ({by})") as fence, _recorded(site, fence, by), keeper.session():
         deployed = revisions.newest(site)
@@ -64,6 +68,9 @@ def backup(site: Site, *, by: str, progress: Progress = silent) -> Manifest:
             hold=keeper.hold,
             needs=needed_secrets.needs(site),
             secrets=needed_secrets.prints(site),
+            parallel=declared.transfer.parallel,
+            time_limit=declared.transfer.time_limit,
+            full=full,
         )
     if keeper.failures:
         raise HookFailed(

@@ -121,7 +121,8 @@ def test_rights_on_a_bucket_are_proved(
     answer = ops("doctor", "--bucket", "demo", "--json", environ=full)
     assert answer.code == 0
     assert {one["subject"] for one in answer.document["findings"]} == {
-        "bucket/write", "bucket/list", "bucket/read", "bucket/conditional write", "bucket/delete",
+        "bucket/write", "bucket/list", "bucket/read", "bucket/conditional write", "bucket/upload in parts",
+        "bucket/digests checked", "bucket/delete", "bucket/versions", "bucket/lock",
     }  # fmt: skip
     assert list(seaweed.store(bucket).list("")) == []
     reader = {"ACCESS": seaweed.read_access_key, "SECRET": seaweed.read_secret_key}
@@ -129,6 +130,18 @@ def test_rights_on_a_bucket_are_proved(
     assert answer.code == 1
     assert "bucket/write" in answer.out
     assert seaweed.read_secret_key not in answer.out + answer.err
+
+
+def test_a_bucket_without_a_stack_file(ops: CommandLine, seaweed: Seaweed, bucket: str) -> None:
+    words = ("--bucket", f"s3://{bucket}/some/prefix", "--endpoint", seaweed.endpoint)
+    answer = ops("doctor", *words, "--json", environ=seaweed.environ)
+    found = _findings(answer)
+    assert (answer.code, answer.document["good"]) == (0, True)
+    assert found["bucket/upload in parts"]["ok"] is True
+    assert list(seaweed.store(bucket).list("")) == []
+    wrong = ops("doctor", *words, "--json", environ=seaweed.environ | {"AWS_SECRET_ACCESS_KEY": "x"})
+    assert wrong.code == 1
+    assert _findings(wrong)["bucket/write"]["ok"] is False
 
 
 @pytest.mark.parametrize(
