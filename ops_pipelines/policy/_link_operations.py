@@ -155,7 +155,7 @@ def _backup_more(stack: Stack, backup: Backup) -> Iterator[LinkProblem]:
         )  # fmt: skip
     if wanted.kind != "kms" and wanted.kms_key is not None:
         yield LinkProblem(
-            "backup.store_encryption.kms_key", f"a key of a key service, and kind `{wanted.kind}`", "it would not be used",
+            "backup.store_encryption.kms_key", f"a key, and kind `{wanted.kind}`", "it would not be used",
             "make the kind `kms`, or take it out",
         )  # fmt: skip
 
