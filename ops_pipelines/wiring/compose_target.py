@@ -20,6 +20,7 @@ from ops_pipelines.engines.ports import Fence, Progress
 from ops_pipelines.engines.revisions import Revision
 from ops_pipelines.errors import OpsError, UsageError
 from ops_pipelines.policy.compose_plan import Container, ContainerState, replica_health
+from ops_pipelines.policy.compose_profiles import switched_on
 from ops_pipelines.policy.compose_project import (
     Project,
     from_json,
@@ -79,6 +80,12 @@ class ComposeSite:
         return tuple((self.site.folder / one).resolve() for one in self.target.files)
 
     @property
+    def profiles(self) -> tuple[str, ...]:
+        """Compose profiles that are switched on: the declaration's, else COMPOSE_PROFILES, as Compose reads it."""
+        named = self.environ.get("COMPOSE_PROFILES", "").split(",")
+        return tuple(self.target.compose_profiles) or tuple(one.strip() for one in named if one.strip())
+
+    @property
     def missing_files(self) -> tuple[Path, ...]:
         """Those of them that are not there."""
         return tuple(one for one in self.files if not one.is_file())
@@ -115,9 +122,10 @@ class ComposeSite:
 
     def render(self) -> Project:
         """The project as it is declared now. Raises UsageError, CommandMissing, CommandFailed."""
-        model = self.tool(None).model(self.files, profiles=self.target.compose_profiles, env_file=None)
+        model = self.tool(None).model(self.files, profiles=self.profiles, env_file=None)
+        on = switched_on(model, self.profiles)
         return make_project(
-            self.target.project, model, self.environ, secret_names=self._secret_variables, read=self._read
+            self.target.project, on, self.environ, secret_names=self._secret_variables, read=self._read
         )
 
     def hands(self) -> engine.Hands:
@@ -311,7 +319,9 @@ def status(site: Site) -> tuple[ReplicaStatus, ...]:
     rows += [
         ReplicaStatus(name, name, "stopped", False, detail="is not deployed")
         for name in absent
-        if site.stack.components[name].replicas and site.stack.components[name].address is None
+        if site.stack.components[name].replicas
+        and site.stack.components[name].address is None
+        and site.stack.components[name].compose_profile in (None, *here.profiles)
     ]
     return tuple(rows)
 
