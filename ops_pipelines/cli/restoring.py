@@ -32,6 +32,11 @@ from ops_pipelines.wiring import bucket, models, snapshots
     multiple=True,
     help="Go on although this secret is not the one of then; may be repeated.",
 )
+@click.option("--as", "name", help="Restore the one collection under another name, beside its own.")
+@click.option("--filter", "rows", default="", help="Only rows of the collection for which this holds.")
+@click.option(
+    "--partition", "partitions", multiple=True, help="Only rows of this partition; may be repeated."
+)
 @click.option("--apply", is_flag=True, help="Do it. Without it, the plan is shown and nothing changes.")
 @identity_option
 @bucket_options
@@ -47,6 +52,9 @@ def restore(
     into_cache: str | None,
     into_path: Path | None,
     allow_wrong: tuple[str, ...],
+    name: str | None,
+    rows: str,
+    partitions: tuple[str, ...],
     apply: bool,
     bucket_url: str | None,
     endpoint: str | None,
@@ -55,9 +63,18 @@ def restore(
 ) -> int:
     """Put SNAPSHOT back: staged beside what is live, checked, then switched. A plan unless --apply.
 
+    --as, --filter and --partition are for one collection, named by --part: its rows under another name, or some of
+    them (`year >= 2024 and lang == "de"`), with --as or --into.
+
     With --bucket, the parts are written as files below the folder that --into names.
     """
     wanted = list(parts) or None
+    only = snapshots.Only(snapshots.Choice(rows, partitions), name)
+    if only and (model is not None or bucket_url):
+        raise UsageError(
+            "--as, --filter and --partition are for a collection of a server",
+            remedy="leave them out with --model and --bucket",
+        )
     if model is not None:
         if into is not None:
             raise UsageError("--into is for whole parts", remedy="with --model: --into-cache or --into-path")
@@ -76,7 +93,7 @@ def restore(
         opened = bucket.open_bucket(bucket_url, endpoint, region, context.settings)
         return _restore_files(opened, stack, snapshot, wanted, into, apply=apply, as_json=as_json)
     site = context.site(stack)
-    plan = snapshots.plan_restore(site, snapshot, parts=wanted, into=into, allow_wrong=allow_wrong)
+    plan = snapshots.plan_restore(site, snapshot, parts=wanted, into=into, only=only, allow_wrong=allow_wrong)
     if not apply:
         show_dry(plan, as_json=as_json)
         return 0
@@ -86,6 +103,7 @@ def restore(
             snapshot,
             parts=wanted,
             into=into,
+            only=only,
             by="command line",
             progress=report,
             allow_wrong=allow_wrong,

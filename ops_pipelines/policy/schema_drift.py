@@ -238,6 +238,27 @@ def _options(subject: str, schema: CollectionSchema, seen: CollectionSchema) -> 
                    f"{_REBUILD} `partitions`")  # fmt: skip
 
 
+_SHRUNK = 0.5
+"""Share of the newest snapshot's rows below which a collection is no longer taken for the same one."""
+
+
+def shrunk(name: str, rows: int, kept: int, snapshot: str) -> tuple[Finding, ...]:
+    """Whether a live collection has lost its rows: fewer than half of those that the newest snapshot holds.
+
+    Rows come and go in a live collection; an emptied one, or one that was filled anew by mistake, does not."""
+    if rows >= kept * _SHRUNK:
+        return ()
+    return (
+        Finding(
+            f"collection/{name}",
+            False,
+            f"holds {rows} rows where the newest snapshot ({snapshot}) has {kept}",
+            "look what deleted them; `ops-pipelines restore` brings them back. If they were meant to go, take "
+            "a new backup",
+        ),
+    )
+
+
 def _rows(subject: str, rows: int, expected: int | None, allowed: float) -> Iterator[Finding]:
     if expected is not None and abs(rows - expected) > expected * allowed:
         yield _bad(subject, f"holds {rows} rows where {expected} are expected",

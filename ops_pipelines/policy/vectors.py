@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+ROWS = "rows"
+"""What `facts["mode"]` says of a collection kept as rows. Another mode (the server's own segments, copied inside
+the store) is another source and target of the same kind of part; who does not know it must refuse it."""
+
 
 @dataclass(frozen=True)
 class FieldSchema:

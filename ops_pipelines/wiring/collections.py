@@ -10,11 +10,13 @@ from typing import Any
 from ops_pipelines.engines import collections as collection_engine
 from ops_pipelines.engines.ingest import ingest
 from ops_pipelines.engines.ports import Fence, Progress, silent
-from ops_pipelines.errors import SchemaMismatch
+from ops_pipelines.errors import OpsError, SchemaMismatch
 from ops_pipelines.policy import schema_drift
+from ops_pipelines.policy.manifest import Manifest
 from ops_pipelines.policy.plan import Finding, Plan, Step, failed
 from ops_pipelines.policy.vectors import CollectionSchema
 from ops_pipelines.wiring.connect import embedder, lease, served_name, vector_store
+from ops_pipelines.wiring.listing import newest_manifest
 from ops_pipelines.wiring.site import Site
 
 
@@ -35,8 +37,10 @@ def schema_of(site: Site, collection: str) -> CollectionSchema:
 
 
 def collection_findings(site: Site) -> tuple[Finding, ...]:
-    """Each collection against its declaration, and its dimension against what its model really answers."""
+    """Each collection against its declaration, its rows against the newest snapshot's, and its dimension against
+    what its model really answers."""
     found: list[Finding] = []
+    kept = _Kept(site)
     for name, declared in site.stack.collections.items():
         schema = schema_of(site, name)
         seen = collection_engine.inspect(name, schema, vector_store(site, name))
@@ -44,9 +48,38 @@ def collection_findings(site: Site) -> tuple[Finding, ...]:
         if declared.corpus is not None and seen.state is not None and not seen.state.rows:
             remedy = f"fill it: ops-pipelines deploy {site.name}; or restore a snapshot"
             found.append(Finding(f"collection/{name}", False, "holds no rows, and has a corpus", remedy))
+        if seen.state is not None and declared.backup:
+            found += kept.findings(name, seen.state.rows)
         if declared.embedding is not None:
             found += dimension_findings(site, name)
     return tuple(found)
+
+
+class _Kept:
+    """What the newest snapshot holds, looked up once, when it is first asked for."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._manifest: Manifest | None = None
+        self._error: OpsError | None = None
+        self._looked = site.stack.backup is None
+
+    def findings(self, name: str, rows: int) -> tuple[Finding, ...]:
+        """Whether the collection has lost its rows since. What cannot be known is unknown, not good."""
+        if not self._looked:
+            self._looked = True
+            try:
+                self._manifest = newest_manifest(self._site)
+            except OpsError as error:
+                self._error = error
+        if self._error is not None:
+            words = f"how many rows it had is unknown: {self._error.message}"
+            return (Finding(f"collection/{name}", None, words, self._error.remedy, "warning"),)
+        part = self._manifest.part(f"collection/{name}") if self._manifest else None
+        kept = part.facts.get("rows") if part else None
+        if self._manifest is None or not isinstance(kept, int):
+            return ()
+        return schema_drift.shrunk(name, rows, kept, self._manifest.snapshot)
 
 
 def dimension_findings(site: Site, collection: str) -> tuple[Finding, ...]:

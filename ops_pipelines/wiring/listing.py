@@ -56,6 +56,14 @@ def state_in_words(one: SnapshotInfo) -> str:
     return ", ".join([*(good or ["not verified"]), *pinned])
 
 
+def newest_manifest(site: Site) -> Manifest | None:
+    """The manifest of the newest snapshot, or None where there is none: one listing and one request."""
+    store, keys = object_store(site), layout(site)
+    there = (keys.snapshot_of(info.key) for info in store.list(keys.snapshots(site.name)))
+    ids = [found[0] for found in there if found is not None and found[1] == "manifest.json"]
+    return engine.load_manifest(store, keys, site.name, max(ids)) if ids else None
+
+
 def load(site: Site, snapshot: str) -> Manifest:
     """The manifest of a snapshot. Raises SnapshotUnknown, SnapshotDamaged, FormatTooNew."""
     return engine.load_manifest(object_store(site), layout(site), site.name, snapshot)

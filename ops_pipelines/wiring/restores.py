@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from ops_pipelines.engines import restore as engine
 from ops_pipelines.engines import snapshots
-from ops_pipelines.engines._restore_plan import choose
+from ops_pipelines.engines._restore_plan import Targets, choose
+from ops_pipelines.engines.parts.collection import Choice, CollectionTarget
 from ops_pipelines.engines.ports import Progress, silent
 from ops_pipelines.engines.restore import RestoreResult
+from ops_pipelines.errors import UsageError
+from ops_pipelines.policy.manifest import Manifest
 from ops_pipelines.policy.plan import Plan, Step
 from ops_pipelines.wiring import needed_secrets
 from ops_pipelines.wiring import parts as part_wiring
@@ -22,18 +25,53 @@ from ops_pipelines.wiring.restarting import Rest, restart_steps
 from ops_pipelines.wiring.site import Site
 
 
+@dataclass(frozen=True)
+class Only:
+    """Less than all of one collection, or another name for it."""
+
+    choice: Choice = field(default_factory=Choice)
+    name: str | None = None
+    """Name under which clients are to find it; None: its own."""
+
+    def __bool__(self) -> bool:
+        return bool(self.choice or self.name)
+
+
+ALL = Only()
+
+
+def _targets(site: Site, manifest: Manifest, parts: Sequence[str] | None, only: Only) -> Targets:
+    """Where the parts go. Raises UsageError for a choice of rows, or a name, that is not of one collection."""
+    found = part_wiring.targets(site, manifest)
+    if not only:
+        return found
+    keys = manifest.keys(parts) if parts else set()
+    target = found.get(next(iter(keys))) if len(keys) == 1 else None
+    if not isinstance(target, CollectionTarget):
+        raise UsageError(
+            "rows are chosen, and a name given, for one collection",
+            remedy="name it: `--part collection/NAME`, and no other part",
+        )
+    if only.name is not None and only.name in site.stack.collections:
+        raise UsageError(
+            f"{only.name} is a collection of {site.name}", remedy="choose a name in `--as` that is none"
+        )
+    return {next(iter(keys)): replace(target, name=only.name or target.name, choice=only.choice)}
+
+
 def plan_restore(
     site: Site,
     snapshot: str,
     *,
     parts: Sequence[str] | None = None,
     into: str | None = None,
+    only: Only = ALL,
     allow_wrong: Collection[str] = (),
 ) -> Plan:
     """What a restore would do. Secrets that parts need and that are not those of then are warnings."""
     manifest = load(site, snapshot)
     pending = engine.pending_restore(site.state, site.name)
-    targets = part_wiring.targets(site, manifest)
+    targets = _targets(site, manifest, parts, only)
     plan = engine.plan_restore(manifest, targets, parts, into, pending=pending)
     chosen, _ = choose(manifest, targets, parts)
     found = needed_secrets.check(site, manifest, chosen, allow_wrong)
@@ -69,6 +107,7 @@ def restore(
     *,
     parts: Sequence[str] | None = None,
     into: str | None = None,
+    only: Only = ALL,
     by: str,
     progress: Progress = silent,
     allow_wrong: Collection[str] = (),
@@ -83,7 +122,7 @@ def restore(
     manifest = load(site, snapshot)
     with lease(site, f"restore of {snapshot} ({by})") as fence:
         rest = Rest(site, fence)
-        targets = part_wiring.targets(site, manifest)
+        targets = _targets(site, manifest, parts, only)
         try:
             chosen, _ = choose(manifest, targets, parts)
             for part in chosen:

@@ -9,6 +9,7 @@ from importlib import metadata
 from ops_pipelines.engines import snapshots as engine
 from ops_pipelines.engines.attempts import attempt
 from ops_pipelines.engines.backup import take_snapshot
+from ops_pipelines.engines.parts.collection import Choice
 from ops_pipelines.engines.ports import Fence, Progress, silent
 from ops_pipelines.errors import HookFailed, UsageError
 from ops_pipelines.policy.manifest import Manifest
@@ -28,14 +29,14 @@ from ops_pipelines.wiring.listing import (
 )
 from ops_pipelines.wiring.pinning import pin, unpin
 from ops_pipelines.wiring.pruning import plan_prune, prune
-from ops_pipelines.wiring.restores import plan_restore, restore
+from ops_pipelines.wiring.restores import Only, plan_restore, restore
 from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.verifying import Depth, verify
 
 __all__ = [
-    "Depth", "backup", "difference", "kept_findings", "last_attempt", "listed", "load", "newest", "pin", "plan_prune",
-    "plan_restore", "prune", "refuse_backfill", "refuse_nothing_chosen", "restorable", "restore", "state_in_words",
-    "unpin", "verify",
+    "Choice", "Depth", "Only", "backup", "difference", "kept_findings", "last_attempt", "listed", "load", "newest",
+    "pin", "plan_prune", "plan_restore", "prune", "refuse_backfill", "refuse_nothing_chosen", "restorable",
+    "restore", "state_in_words", "unpin", "verify",
 ]  # fmt: skip
 
 

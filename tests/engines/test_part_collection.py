@@ -15,9 +15,16 @@ import numpy as np
 import pytest
 
 from ops_pipelines.adapters.milvus import MilvusStore
-from ops_pipelines.engines.parts.collection import CollectionSource, CollectionTarget
+from ops_pipelines.engines.parts.collection import Choice, CollectionSource, CollectionTarget
 from ops_pipelines.engines.ports import Capture, Fetch, silent
-from ops_pipelines.errors import PartFailed, Refused, SnapshotDamaged, Unreachable
+from ops_pipelines.errors import (
+    FormatTooNew,
+    PartFailed,
+    Refused,
+    SnapshotDamaged,
+    Unreachable,
+    UsageError,
+)
 from ops_pipelines.policy.manifest import FileEntry, Manifest, Part, decode, encode
 from ops_pipelines.policy.plan import failed
 from ops_pipelines.policy.rowfiles import Cuts
@@ -415,3 +422,48 @@ def test_what_the_first_version_wrote_is_restored_and_checked(
     vector_store.upsert(place, [{**rows[5], "flag": not rows[5]["flag"]}])
     for full in (True, False):
         assert [finding.ok for finding in failed(target.check(part, place, full=full))] == [False]
+
+
+def test_some_rows_and_another_name(vector_store: MilvusStore, name: str, tmp_path: Path) -> None:
+    rows = [everything(key, number) for number, key in enumerate(KEYS)]
+    fill(vector_store, name, EVERYTHING, rows[:9])
+    vector_store.insert(name, rows[9:], partition="west")
+    taken = capture(vector_store, name, tmp_path / "a")
+    part = part_of(name, taken)
+    fetch = fetch_from(taken)
+    whole = CollectionTarget(name, vector_store, tmp_path / "scratch", batch=4)
+
+    def expect(choice: Choice, meant: list[dict[str, Any]], said: str) -> None:
+        target = replace(whole, choice=choice)
+        assert said in target.plan(part, "some")[0].detail
+        place = target.stage(part, "some", fetch, silent)
+        assert all_rows(vector_store, place) == sorted(meant, key=lambda row: row["id"])
+        for full in (True, False):
+            assert failed(target.check(part, place, full=full)) == []
+        assert failed(whole.check(part, place, full=False)) != []
+        assert [f.ok for f in replace(target).check(part, place, full=True)] == [None]
+        vector_store.delete(place, [meant[0]["id"]])
+        assert failed(target.check(part, place, full=True)) != []
+        target.discard(place)
+
+    expect(Choice(partitions=("west",)), rows[9:], f"{len(rows) - 9} rows of the partitions west")
+    expect(Choice("flag == true"), rows[::2], "where flag == true")
+    expect(Choice("i8 < -120", ("_default",)), rows[:8], "of the partitions _default where i8 < -120")
+    for wrong in (Choice(partitions=("east",)), Choice("nonsense(")):
+        with pytest.raises(UsageError):
+            replace(whole, choice=wrong).plan(part, "some")
+    with pytest.raises(UsageError, match="take the place of all"):
+        replace(whole, choice=Choice("flag == true")).stage(part, None, fetch, silent)
+
+    other = replace(part, facts={**part.facts, "mode": "segments"})
+    for call in (whole.plan, lambda *words: whole.stage(*words, fetch, silent)):
+        with pytest.raises(FormatTooNew, match="kept as segments"):
+            call(other, None)
+
+    named = replace(whole, name=f"{name}_east", choice=Choice("flag == false"))
+    assert [step.verb for step in named.plan(part, None)] == ["create", "switch"]
+    assert named.switch(part, named.stage(part, None, fetch, silent)) == ""
+    assert vector_store.count(f"{name}_east") == len(rows[1::2])
+    assert vector_store.count(name) == len(rows)
+    with pytest.raises(UsageError, match="already"):
+        named.plan(part, None)

@@ -16,9 +16,10 @@ from ops_pipelines.adapters.ollama import Ollama
 from ops_pipelines.errors import LeaseHeld, LeaseLost, Refused, SchemaMismatch, Unreachable, UsageError
 from ops_pipelines.policy.models import WantedModel
 from ops_pipelines.policy.plan import Finding
-from ops_pipelines.wiring import connect, data
+from ops_pipelines.wiring import connect, data, snapshots
 from ops_pipelines.wiring.connect import bucket_credentials, lease, object_store, vector_store
 from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.snapshots import Choice, Only
 from tests.engines.snapshot_kit import FreeFence
 from tests.wiring.stand import Stand
 
@@ -97,6 +98,38 @@ def test_a_collection_without_rows_is_bad_where_it_has_a_corpus(site: Site, stan
     ]
     assert "holds no rows" in found.message
     assert "deploy chat" in found.remedy
+
+
+def test_a_collection_that_was_emptied_is_bad(site: Site, stand: Stand) -> None:
+    [name] = site.stack.collections
+    data.bring_collections(site)
+    store = vector_store(site, name)
+    store.insert(name, [{"id": i, "vector": [1.0, 2.0]} for i in range(10)])
+    bare = stand.change(caches=None, models=None)
+    snapshot = snapshots.backup(bare, by="a test").snapshot
+    store.delete(name, range(5))
+    assert [finding.ok for finding in data.collection_findings(bare)] == [True]
+    store.delete(name, range(6))
+    told = [finding for finding in data.collection_findings(bare) if finding.ok is False]
+    assert [finding.message for finding in told] == [
+        f"holds 4 rows where the newest snapshot ({snapshot}) has 10"
+    ]
+    part, late = f"collection/{name}", Only(Choice("id >= 5"), f"{name}_late")
+    for words in (
+        {"only": late},
+        {"only": late, "parts": [part, "configuration/chat"]},
+        {"only": Only(name=name)},
+    ):
+        with pytest.raises(UsageError):
+            snapshots.plan_restore(bare, snapshot, **words)
+    plan = snapshots.plan_restore(bare, snapshot, parts=[part], only=late)
+    assert "those of 10 rows where id >= 5" in plan.steps[0].detail
+    snapshots.restore(bare, snapshot, parts=[part], only=late, by="a test")
+    assert (store.count(f"{name}_late"), store.count(name)) == (5, 4)
+    backup = {**stand.declared["backup"], "bucket": "not-there-at-all"}
+    unknown = data.collection_findings(stand.change(backup=backup))
+    assert [finding.ok for finding in unknown] == [True, None]
+    assert data.collection_findings(stand.change(backup=None))[-1].ok
 
 
 @pytest.mark.parametrize("error", [Unreachable("gone", remedy=""), Refused("busy", remedy="")])

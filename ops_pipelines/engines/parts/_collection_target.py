@@ -12,23 +12,31 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from ops_pipelines.engines.parts._collection_check import check_place
+from ops_pipelines.engines.parts._collection_choice import Choice, Picked, schema_of
 from ops_pipelines.engines.parts._row_files import read_batches
 from ops_pipelines.engines.ports import Fetch, Progress, VectorStore
-from ops_pipelines.errors import PartFailed, Refused, SchemaMismatch, SnapshotDamaged
+from ops_pipelines.errors import (
+    FormatTooNew,
+    PartFailed,
+    Refused,
+    SchemaMismatch,
+    SnapshotDamaged,
+    UsageError,
+)
 from ops_pipelines.policy.collection_schema import SCHEMA_FILE, SchemaFile, decode_schema
 from ops_pipelines.policy.manifest import FileEntry, Part
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.rowcolumns import to_rows
 from ops_pipelines.policy.rowfiles import partition_of
 from ops_pipelines.policy.schema_drift import check_name
-from ops_pipelines.policy.vectors import CollectionSchema
+from ops_pipelines.policy.vectors import ROWS, CollectionSchema
 
 _log = structlog.get_logger()
 _STAGED = "__restore_"
@@ -43,13 +51,19 @@ class CollectionTarget:
     scratch: Path
     """Folder for one file of rows at a time."""
     batch: int = 1000
+    choice: Choice = field(default_factory=Choice)
+    """Rows that are meant; all, where nothing is said."""
     kind: str = "collection"
+    _picked: dict[str, Part] = field(default_factory=dict, init=False, compare=False)
 
     def plan(self, part: Part, into: str | None) -> tuple[Step, ...]:
         """What would be created, with the bytes that are fetched, and what the name would point at."""
+        self._refuse(part, into)
+        self.choice.shape(schema_of(part))
         place = self._place(into or _word(part))
-        rows = part.facts.get("rows", "unknown")
-        steps = [Step("create", part.key, f"{place}: {rows} rows, indexed and loaded", part.size)]
+        rows = f"{self.choice.count(part)} rows{self.choice.words}"
+        size = sum(entry.size for entry in part.files if self.choice.means(entry.path))
+        steps = [Step("create", part.key, f"{place}: {rows}, indexed and loaded", size)]
         if into is not None:
             detail = f"{place} is for looking at: a later restore removes it"
             return (*steps, Step("keep", part.key, detail))
@@ -68,23 +82,26 @@ class CollectionTarget:
         `into` is a word for its name. What an earlier, killed call left of it is dropped first. Raises
         PartFailed where the part holds no schema, SchemaMismatch where the server lacks what it needs."""
         check_name(self.name)
+        self._refuse(part, into)
         place = self._place(into or _word(part))
         self.scratch.mkdir(parents=True, exist_ok=True)
         kept = self._schema(part, fetch)
         if self.store.state(place) is not None:
             self.store.drop(place)
-        self.store.create(place, kept.schema, given_keys=True)
+        self.store.create(place, self.choice.shape(kept.schema), given_keys=True)
+        picked = Picked(self.choice, kept.schema)
         done, total = 0, part.facts.get("rows")
         progress(f"restore {self.name}", done, total, "rows")
         for entry in part.files:
             partition = partition_of(entry.path)
-            if partition is None:
+            if partition is None or not self.choice.means(entry.path):
                 continue
             file = self.scratch / f"{place}.parquet"
             try:
                 fetch(entry, file)
                 for batch in read_batches(file, kept.schema, batch=self.batch):
-                    rows = to_rows(kept.schema, batch)
+                    meant = picked.take(entry.path, batch) if self.choice else batch
+                    rows = to_rows(kept.schema, meant)
                     self.store.insert(place, rows, partition=None if partition == "_default" else partition)
                     done += len(rows)
                     progress(f"restore {self.name}", done, total, "rows")
@@ -93,6 +110,8 @@ class CollectionTarget:
         self.store.flush(place)
         self._index(place, kept.schema)
         self.store.load(place)
+        if self.choice:
+            self._picked[place] = picked.part(part)
         _log.info("collection staged", collection=place, rows=done)
         return place
 
@@ -110,7 +129,33 @@ class CollectionTarget:
 
     def check(self, part: Part, place: str, *, full: bool) -> tuple[Finding, ...]:
         """Schema and count against the part; then every row (`full`), or the kept sample of them, bit for bit."""
-        return check_place(self.store, part, self._place(place), full=full, batch=self.batch)
+        staged = self._place(place)
+        if self.choice and staged not in self._picked:
+            words = f"{staged} was filled by another run with a choice of rows that is not known here"
+            return (Finding(part.key, None, words, "restore again"),)
+        held = self._picked[staged] if self.choice else part
+        return check_place(self.store, held, staged, full=full, batch=self.batch)
+
+    def _refuse(self, part: Part, into: str | None) -> None:
+        """A choice of rows never takes the place of all, nor a new name that of a collection that is there.
+
+        What is kept in another way than as rows is for another target."""
+        if (mode := part.facts.get("mode", ROWS)) != ROWS:
+            raise FormatTooNew(
+                f"{part.key} is kept as {mode}, which this version cannot restore",
+                remedy="upgrade ops-pipelines to the version that wrote the snapshot, or a later one",
+            )
+        if into is not None:
+            return
+        if self.choice and self.name == part.name:
+            raise UsageError(
+                f"some rows of {part.name} would take the place of all",
+                remedy="name where they go: `--as NAME` for a collection of their own, `--into WORD` to look at them",
+            )
+        if self.name != part.name and self._live() is not None:
+            raise UsageError(
+                f"there is a collection {self.name} already", remedy="choose another name in `--as`"
+            )
 
     def switch(self, part: Part, place: str) -> str:
         """Point the name at the place, and say where the old collection is kept (empty: there was none).

@@ -18,6 +18,7 @@ import structlog
 
 from ops_pipelines.engines._blobs import file_digest
 from ops_pipelines.engines.parts._ahead import ahead
+from ops_pipelines.engines.parts._collection_choice import Choice
 from ops_pipelines.engines.parts._collection_target import CollectionTarget
 from ops_pipelines.engines.parts._row_files import slices, write_rows
 from ops_pipelines.engines.ports import Capture, Captured, Progress, VectorStore
@@ -27,9 +28,9 @@ from ops_pipelines.policy.manifest import FileEntry
 from ops_pipelines.policy.rowcolumns import Batch
 from ops_pipelines.policy.rowdigests import SCHEME, RowSum, digested
 from ops_pipelines.policy.rowfiles import Cuts, Cutter, Sample, file_path, key_hashes, partitions
-from ops_pipelines.policy.vectors import CollectionSchema, CollectionState
+from ops_pipelines.policy.vectors import ROWS, CollectionSchema, CollectionState
 
-__all__ = ["CollectionSource", "CollectionTarget"]
+__all__ = ["Choice", "CollectionSource", "CollectionTarget"]
 
 _log = structlog.get_logger()
 _ENCODERS = 1
@@ -80,6 +81,7 @@ class CollectionSource:
     def _facts(self, state: CollectionState, server: str, written: _Written, after: int) -> Mapping[str, Any]:
         dimensions = {one.name: one.dimension for one in state.schema.vectors if one.dimension}
         return {
+            "mode": ROWS,
             "rows": written.sum.rows,
             "rows_before": state.rows,
             "rows_after": after,
