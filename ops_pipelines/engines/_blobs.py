@@ -183,7 +183,7 @@ def fetcher(store: ObjectStore, layout: Layout, snapshot: str) -> Fetch:
 
     def fetch(entry: FileEntry, destination: Path) -> None:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        mark = hashlib.sha256(destination.name.encode()).hexdigest()[:16]
+        mark = hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:16]
         temporary = destination.with_name(f".fetching-{mark}")
         try:
             if entry.link is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+import yaml
 
 from ops_pipelines.engines.parts.configuration import ConfigurationSource, ConfigurationTarget
 from ops_pipelines.engines.parts.model_cache import ModelCacheSource, ModelCacheTarget
@@ -17,7 +18,7 @@ from ops_pipelines.errors import OpsError, TargetUnsupported
 from ops_pipelines.policy.manifest import Manifest, Part, Question
 from ops_pipelines.policy.processes import programs_to_json
 from ops_pipelines.wiring import data
-from ops_pipelines.wiring.artifacts import artifact
+from ops_pipelines.wiring.artifacts import artifact, supported
 from ops_pipelines.wiring.buckets import bucket_source, bucket_target
 from ops_pipelines.wiring.connect import backup_of, caches, embedder, known_secrets, served_name, vector_store
 from ops_pipelines.wiring.databases import database_source, database_target
@@ -125,15 +126,23 @@ def _answers(site: Site, collection: str) -> tuple[Question, ...]:
 
 
 def _configuration(site: Site) -> ConfigurationSource:
-    rendered = artifact(site)
+    rendered, target = artifact(site), site.stack.target
+    # With what the environment filled in: the values that were live, but for those of secrets.
     files = {"declaration.json": site.stack.model_dump_json(indent=2).encode()}
     if rendered.programs:
         files["programs.json"] = json.dumps(programs_to_json(rendered.programs), indent=2).encode()
+    elif target.kind == "compose" and supported(site):
+        files["compose.yaml"] = rendered.text.encode()
+    for name, component in site.stack.components.items():
+        if component.kind == "litellm" and component.settings:
+            files[f"{name}.litellm.yaml"] = yaml.safe_dump(component.settings, sort_keys=False).encode()
+    own = target.files if target.kind == "compose" else target.values if target.kind == "kubernetes" else []
+    there = [site.folder / path for path in own if (site.folder / path).exists()]
     return ConfigurationSource(
         name=site.name,
         stack_file=site.loaded.path,
         included=site.loaded.sources[1:],
-        extra=[site.folder / path for path in backup_of(site).configuration],
+        extra=[*there, *(site.folder / path for path in backup_of(site).configuration)],
         artifact=files,
         secrets=known_secrets(site),
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from ops_pipelines.engines.parts.configuration import ConfigurationSource, ConfigurationTarget
+from ops_pipelines.engines.parts.configuration import LARGEST, ConfigurationSource, ConfigurationTarget
 from ops_pipelines.engines.ports import Fetch, silent
 from ops_pipelines.errors import PartFailed
 from ops_pipelines.policy.manifest import FileEntry, Part
@@ -168,3 +169,26 @@ def test_a_killed_restore_is_cleared_away(source: ConfigurationSource, tmp_path:
     target.discard(left)
     assert target.leftovers() == ()
     assert not target.place.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (os.fsdecode(b"caf\xe9"), "is no UTF-8 text"),
+        ("back\\slash", "has a backslash"),
+        ("large", "more than any"),
+    ],
+)
+def test_what_is_no_configuration_is_refused_by_name(
+    source: ConfigurationSource, deploy: Path, tmp_path: Path, name: str, words: str
+) -> None:
+    with (deploy / "obelisk/litellm" / name).open("wb") as file:
+        file.truncate(LARGEST + 1 if name == "large" else 1)
+    with pytest.raises(PartFailed, match=words):
+        captured(source, tmp_path / "scratch")
+
+
+def test_a_pipe_is_not_waited_for(source: ConfigurationSource, deploy: Path, tmp_path: Path) -> None:
+    os.mkfifo(deploy / "obelisk/litellm/pipe")
+    with pytest.raises(PartFailed, match="is no file"):
+        captured(source, tmp_path / "scratch")

@@ -26,6 +26,9 @@ from ops_pipelines.policy.manifest import FileEntry, Part
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.secret_scan import find_secrets
 
+LARGEST = 16 << 20
+"""Bytes of one configuration file."""
+
 
 @dataclass(frozen=True)
 class ConfigurationSource:
@@ -81,13 +84,37 @@ class ConfigurationSource:
 
 def _read(path: Path) -> tuple[bytes, int]:
     try:
-        with path.open("rb") as file:
-            return file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o777
+        _require_plain(path)
+        # O_NONBLOCK: a pipe would be waited for, perhaps for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            now = os.fstat(file.fileno())
+            if not stat.S_ISREG(now.st_mode):
+                raise _unfit(path, "is no file")
+            if now.st_size > LARGEST:
+                raise _unfit(path, f"has {now.st_size} bytes, more than any configuration ({LARGEST})")
+            return file.read(LARGEST), stat.S_IMODE(now.st_mode) & 0o777
     except OSError as error:
         raise PartFailed(
             f"the configuration file {path} cannot be read: {error.strerror}",
             remedy="correct `backup.configuration` or the includes of the stack file, or the file's rights",
         ) from error
+
+
+def _require_plain(path: Path) -> None:
+    try:
+        str(path).encode()
+        if "\\" in str(path):
+            raise _unfit(path, "has a backslash in its name")
+    except UnicodeEncodeError as error:
+        raise _unfit(path, "has a name that is no UTF-8 text") from error
+
+
+def _unfit(path: Path, why: str) -> PartFailed:
+    return PartFailed(
+        f"the configuration file {str(path)!a} {why}",
+        remedy="take it out of `backup.configuration`; declare a folder of data as a volume (`volumes`)",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,87 @@
+"""A stack with a volume and a bucket, backed up and put back as its user does it, and with the bucket alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from ops_pipelines.adapters.s3 import S3Store
+from ops_pipelines.engines.ports import silent
+from ops_pipelines.errors import PartFailed
+from ops_pipelines.wiring import bucket as bucket_only
+from ops_pipelines.wiring import restores, snapshots
+from ops_pipelines.wiring.site import Site
+from tests.servers.seaweed import Seaweed
+from tests.wiring.stand import Stand
+
+
+@pytest.fixture
+def objects(seaweed: Seaweed) -> S3Store:
+    name = f"langfuse-{secrets.token_hex(4)}"
+    seaweed.client().create_bucket(Bucket=name)
+    store = seaweed.store(name)
+    store.put("events/one", b"first")
+    return store
+
+
+@pytest.fixture
+def site(stand: Stand, objects: S3Store, seaweed: Seaweed) -> Site:
+    data = stand.folder / "data"
+    (data / "empty").mkdir(parents=True)
+    (data / os.fsdecode(b"caf\xe9")).write_bytes(b"coffee")
+    (data / "noise.log").write_bytes(b"noise")
+    web = stand.web()
+    web["command"] = [*web["command"], "{volume.data}"]
+    return stand.change(
+        components={"web": web},
+        volumes={
+            "data": {"path": str(data), "exclude": ["*.log"]},
+            "cache": {"path": "nowhere", "backup": "none", "reason": "made anew"},
+        },
+        buckets={
+            "events": {
+                "bucket": objects.name.split("/")[2].split(" ")[0], "prefix": "events/",
+                "endpoint": seaweed.endpoint, "access_key": "key", "secret_key": "secret",
+            }
+        },
+    )  # fmt: skip
+
+
+def spoil(stand: Stand, objects: S3Store) -> None:
+    (stand.folder / "data" / os.fsdecode(b"caf\xe9")).unlink()
+    (stand.folder / "data" / "empty").rmdir()
+    objects.put("events/one", b"spoilt")
+    objects.put("events/two", b"since")
+
+
+def test_both_come_back(stand: Stand, site: Site, objects: S3Store) -> None:
+    manifest = snapshots.backup(site, by="test")
+    assert {part.key for part in manifest.parts} == {"volume/data", "bucket/events", "configuration/chat"}
+    spoil(stand, objects)
+    plan = restores.plan_restore(site, manifest.snapshot)
+    assert "restart component/web" in [f"{step.verb} {step.subject}" for step in plan.steps]
+    restores.restore(site, manifest.snapshot, by="test")
+    found = {str(path.relative_to(stand.folder / "data")) for path in (stand.folder / "data").rglob("*")}
+    assert found == {os.fsdecode(b"caf\xe9"), "empty"}
+    assert objects.get("events/one")[0] == b"first"
+    assert objects.get("events/two")[0] == b"since"
+
+
+def test_with_the_bucket_alone(stand: Stand, site: Site, tmp_path: Path) -> None:
+    manifest = snapshots.backup(site, by="test")
+    opened = bucket_only.OpenBucket(stand.store, stand.layout)
+    bucket_only.restore(opened, "chat", manifest.snapshot, into=tmp_path / "new", progress=silent)
+    volume = tmp_path / "new" / "volume" / "data"
+    assert (volume / os.fsdecode(b"caf\xe9")).read_bytes() == b"coffee"
+    assert (volume / "empty").is_dir()
+    assert (tmp_path / "new" / "bucket" / "events" / "one").read_bytes() == b"first"
+
+
+def test_a_folder_that_is_gone_is_no_snapshot(stand: Stand, site: Site) -> None:
+    (stand.folder / "data").rename(stand.folder / "elsewhere")
+    with pytest.raises(PartFailed, match="is not there"):
+        snapshots.backup(site, by="test")
+    assert snapshots.listed(site) == ()
