@@ -6,12 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from ops_pipelines.adapters.age import AgeOpener, AgeSealer
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines._blobs import fetcher
 from ops_pipelines.engines.parts.database import DatabaseSource, DatabaseTarget
+from ops_pipelines.engines.parts.encrypted import EncryptedSource, EncryptedTarget
 from ops_pipelines.engines.ports import silent
 from ops_pipelines.engines.restore import pending_restore, plan_restore, restore
 from ops_pipelines.errors import CommandFailed, OpsError, PartFailed
@@ -287,3 +290,24 @@ class Gone:
 def test_a_word_that_names_no_place(manifest: Manifest, target: DatabaseTarget) -> None:
     with pytest.raises(OpsError, match="names no place"):
         target.plan(manifest.parts[0], "a/b")
+
+
+def test_encrypted_it_comes_back_as_before_and_lies_nowhere_in_clear(
+    postgres: PostgresServer, database: str, target: DatabaseTarget, store: S3Store, tmp_path: Path
+) -> None:
+    key = pyrage.x25519.Identity.generate()
+    source = EncryptedSource(
+        DatabaseSource("litellm", database, postgres.adapter()),
+        AgeSealer((str(key.to_public()),)),
+        lambda key: None,
+        lambda digests: {},
+    )
+    manifest = snapshot_of([source], store, tmp_path / "scratch")
+    stored = b"".join(b"".join(store.stream(LAYOUT.blob(digest))) for digest, _ in manifest.blobs())
+    assert b"PGDMP" not in stored
+    assert stored.count(b"age-encryption.org/v1") == 2
+    lose_rows(postgres, database)
+    opened = EncryptedTarget(target, AgeOpener(lambda: [str(key)]))
+    put_back(manifest, opened, store, tmp_path)  # type: ignore[arg-type]
+    assert rows(postgres, database) == 2000
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"PGDMP" in path.read_bytes()]
