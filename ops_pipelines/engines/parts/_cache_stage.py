@@ -9,9 +9,11 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
+from threading import Lock
 
-from ops_pipelines.engines._blobs import disk_error
+from ops_pipelines.engines._blobs import disk_error, in_parallel
 from ops_pipelines.engines.ports import Fetch, Progress
 from ops_pipelines.errors import PartFailed
 from ops_pipelines.policy.cache_layouts import RULES
@@ -70,10 +72,18 @@ class Stager:
         too small."""
         ordered = in_order(layout, entries)
         self.require_space([entry for entry in ordered if not self._is_there(entry)])
-        total = sum(entry.size for entry in ordered)
-        done = 0
-        for entry in ordered:
-            self.progress(f"stage {self.folder.name}", done, total, "bytes")
+        rank = RULES[layout].order
+        self.bring_all([list(group) for _, group in groupby(ordered, key=lambda entry: rank(entry.path))])
+        self._drop_others({spare, *(entry.path for entry in ordered)})
+
+    def bring_all(self, groups: Sequence[Sequence[FileEntry]]) -> None:
+        """Bring what is not there: several files of a group at once, one group after the other.
+
+        Content that a group needs twice is fetched once and then copied."""
+        total, done, lock = sum(entry.size for group in groups for entry in group), 0, Lock()
+
+        def one(entry: FileEntry) -> None:
+            nonlocal done
             target = self.folder / safe_path(entry.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if not self._is_there(entry):
@@ -81,9 +91,17 @@ class Stager:
             self.own(target, entry)
             if entry.link is None and entry.size >= _WORTH_COPYING:
                 self.donors.copyable.setdefault(entry.sha256, target)
-            done += entry.size
-        self._drop_others({spare, *(entry.path for entry in ordered)})
-        self.progress(f"stage {self.folder.name}", done, total, "bytes")
+            with lock:
+                done += entry.size
+                self.progress(f"stage {self.folder.name}", done, total, "bytes")
+
+        self.progress(f"stage {self.folder.name}", 0, total, "bytes")
+        for group in groups:
+            first = {entry.sha256 or entry.path: entry for entry in reversed(group)}
+            again = [entry for entry in group if first[entry.sha256 or entry.path] is not entry]
+            largest_first = sorted(first.values(), key=lambda entry: (-entry.size, entry.path))
+            in_parallel(one, largest_first)
+            in_parallel(one, again)
 
     def _is_there(self, entry: FileEntry) -> bool:
         """Whether an earlier call brought it: a file has its name only when it is whole."""
