@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from ops_pipelines.adapters.cachefiles import scan
+from ops_pipelines.adapters.cachefiles import remember, scan
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines import snapshots
 from ops_pipelines.engines.backup import take_snapshot
@@ -45,11 +45,22 @@ def backup(bucket: str, data: str, state: str) -> dict[str, float]:
         def take(replica: int, progress: Progress) -> Inventory:
             nonlocal read
             index = scratch / f"{name}.json"
-            found = scan(Path(data) / name, kind, cache=name, replica=replica, index=index, progress=progress)
+            found = scan(
+                Path(data) / name,
+                kind,
+                cache=name,
+                replica=replica,
+                index=index,
+                defer=True,
+                progress=progress,
+            )
             read += found.hashed
             return found
 
-        return ModelCacheSource(name, 1, take)
+        def stored(taken: Inventory) -> None:
+            remember(scratch / f"{name}.json", taken)
+
+        return ModelCacheSource(name, 1, take, remember=stored)
 
     begun = time.perf_counter()
     with take_lease(store, layout, "bench", holder="bench", purpose="bench", ttl=60, clock=_now) as fence:
