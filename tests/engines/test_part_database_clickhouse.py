@@ -19,7 +19,7 @@ from ops_pipelines.policy.manifest import Manifest
 from tests.engines.folders import HeldFence, now, snapshot_of
 from tests.engines.killed import Fuse, FusedStore, run_killed
 from tests.engines.ticking import Ticking, tick_at_the_journal
-from tests.servers.clickhouse import ClickHouseServer
+from tests.servers.clickhouse import PASSWORD, ClickHouseServer
 from tests.servers.seaweed import Seaweed
 
 LAYOUT = Layout()
@@ -121,6 +121,8 @@ def test_it_comes_back_with_views_that_work_and_the_old_one_is_kept(
         "each view fills once, from the new one"
     )
     assert clickhouse.ask(f"SELECT sum(n) FROM {kept}.totals") == [[1500]]
+    active = f"SELECT count() FROM system.tables WHERE database = '{kept}' AND engine = 'MaterializedView'"
+    assert clickhouse.ask(active) == [[0]], "after a restart they would fill the live tables"
     assert target.leftovers() == ()
     assert list(store.list("staging/")) == []
 
@@ -233,6 +235,10 @@ def test_secrets_are_in_no_error(
     assert seaweed.secret_key not in kept
     assert "[HIDDEN]" in kept
     assert seaweed.secret_key not in repr(adapter)
+    with pytest.raises(Refused, match=r"\*\*\*") as told:  # a server names the place of a mistake by its text
+        adapter.ask("traces", f"SELECT 1 FROM ('{seaweed.secret_key}', '{PASSWORD}'")
+    assert seaweed.secret_key not in str(told.value)
+    assert PASSWORD not in str(told.value)
     assert list(store.list("")) == []
 
 
