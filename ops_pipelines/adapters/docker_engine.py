@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ops_pipelines.errors import Refused, Unreachable
-from ops_pipelines.policy.compose_plan import Container, ContainerState, Health
+from ops_pipelines.policy.compose_plan import Container, ContainerState, Health, Mount
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -88,6 +88,45 @@ class DockerEngine:
         with self._explained() as client:
             listed = client.api.volumes(filters={"label": f"{_PROJECT}={project}"})["Volumes"] or ()
             return {(one.get("Labels") or {}).get(_VOLUME, one["Name"]): one["Name"] for one in listed}
+
+    def mounts(self, project: str, services: Sequence[str]) -> tuple[tuple[Mount, ...], ...]:
+        """What each container of some services of a project has mounted, in order of service and number."""
+        order = {
+            one.name: one for one in self.containers(project) if one.service in services and not one.oneoff
+        }
+        found = []
+        with self._explained() as client:
+            for name in order:
+                raw = client.api.inspect_container(name)
+                found.append(
+                    tuple(Mount(one["Destination"], one["Source"]) for one in raw.get("Mounts") or ())
+                )
+        return tuple(found)
+
+    def mountpoint(self, volume: str) -> str | None:
+        """Where a volume lies on the engine's machine; None where it is not there."""
+        from docker.errors import NotFound
+
+        with self._explained() as client:
+            try:
+                return str(client.api.inspect_volume(volume)["Mountpoint"])
+            except NotFound:
+                return None
+
+    def make_volume(self, name: str, project: str, volume: str) -> None:
+        """Make a volume, where it is not there, with the labels by which Compose knows its own."""
+        with self._explained() as client:
+            client.api.create_volume(name, labels={_PROJECT: project, _VOLUME: volume})
+
+    def stop(self, container: str, *, within: int = 30) -> None:
+        """Stop a container, killed after `within` seconds; it stays."""
+        with self._explained() as client:
+            client.api.stop(container, timeout=within)
+
+    def start(self, container: str) -> None:
+        """Start a container that is stopped."""
+        with self._explained() as client:
+            client.api.start(container)
 
     def has_volume(self, name: str) -> bool:
         """Whether a volume of that name is there, whoever made it."""

@@ -19,7 +19,7 @@ from ops_pipelines.engines._deploy_needs import Deployed
 from ops_pipelines.engines.ports import Fence, Progress, silent
 from ops_pipelines.errors import CommandFailed, DeployFailed, LeaseLost, OpsError
 from ops_pipelines.policy.compose_plan import Container, WantedService, plan_compose, replica_health
-from ops_pipelines.policy.compose_project import Project
+from ops_pipelines.policy.compose_project import Project, volume_name
 from ops_pipelines.policy.plan import Finding, Plan
 
 log = structlog.get_logger()
@@ -80,7 +80,7 @@ def plan(title: str, project: Project, hands: Hands) -> Plan:
     """What bringing the engine to a project would change. Nothing is changed by it."""
     wanted = wanted_services(project, hands.place(project), hands)
     volumes = {
-        name: (one or {}).get("name") or f"{project.name}_{name}"
+        name: volume_name(project, name)
         for name, one in (project.model.get("volumes") or {}).items()
         if not (one or {}).get("external")
     }

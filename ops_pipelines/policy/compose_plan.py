@@ -6,8 +6,9 @@ configuration, or the image that its name now stands for, is another one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 from ops_pipelines.policy.plan import Plan, Step
@@ -49,6 +50,24 @@ class WantedService:
     replicas: int = 1
     job: bool = False
     """Ends by itself: one that exited with 0 is as wanted."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """What a container finds at one of its paths."""
+
+    target: str
+    source: str
+    """Folder or file of the engine's machine."""
+
+
+def behind(inside: PurePosixPath, mounts: Iterable[Mount]) -> str | None:
+    """Folder of the machine behind a path inside a container; None where no mount covers it. The deepest one counts."""
+    covering = [one for one in mounts if inside.is_relative_to(one.target)]
+    if not covering:
+        return None
+    deepest = max(covering, key=lambda one: len(PurePosixPath(one.target).parts))
+    return str(PurePosixPath(deepest.source) / inside.relative_to(deepest.target))
 
 
 def plan_compose(

@@ -90,6 +90,12 @@ def from_json(raw: Mapping[str, Any]) -> Project:
     )
 
 
+def volume_name(project: Project, volume: str) -> str:
+    """Name on the engine of a volume of the project's files."""
+    declared = (project.model.get("volumes") or {}).get(volume) or {}
+    return str(declared.get("name") or f"{project.name}_{volume}")
+
+
 def with_replicas(project: Project, service: str, count: int) -> Project:
     """The same project with so many containers of one service."""
     model = copy.deepcopy(dict(project.model))
@@ -104,6 +110,52 @@ def replicas_of(project: Project, service: str) -> int | None:
     one = project.services[service]
     found = one.get("scale", (one.get("deploy") or {}).get("replicas", 1))
     return int(found) if str(found).isdecimal() else None
+
+
+def stand_in(
+    project: Project,
+    name: str,
+    services: Collection[str],
+    *,
+    folders: Mapping[str, str],
+    ports: Mapping[str, tuple[int, int]],
+) -> Project:
+    """Some services as a project of their own, which touches nothing of the first.
+
+    `folders` is path inside a container -> folder of the machine that is mounted there; every volume of the services is
+    left out, their configuration files stay. `ports` is service -> (port inside, port of 127.0.0.1)."""
+    kept = {}
+    for service in services:
+        one = copy.deepcopy(dict(project.services[service]))
+        for key in (
+            "depends_on",
+            "container_name",
+            "profiles",
+            "networks",
+            "ports",
+            "links",
+            "deploy",
+            "scale",
+        ):
+            one.pop(key, None)
+        cards = (project.services[service].get("deploy") or {}).get("resources")
+        if cards:
+            one["deploy"] = {"resources": copy.deepcopy(cards)}
+        mounts = [
+            volume
+            for volume in one.get("volumes") or ()
+            if isinstance(volume, dict) and str(volume.get("source", "")).startswith(_PINNED)
+        ]
+        mounts += [{"type": "bind", "source": folder, "target": path} for path, folder in folders.items()]
+        one["volumes"] = mounts
+        one["restart"] = "no"
+        if service in ports:
+            inside, outside = ports[service]
+            one["ports"] = [f"127.0.0.1:{outside}:{inside}"]
+        kept[service] = one
+    model = {"name": name, "services": kept}
+    model |= {key: project.model[key] for key in ("secrets", "configs") if key in project.model}
+    return replace(project, name=name, model=model)
 
 
 def placed(project: Project, folder: str, labels: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:

@@ -66,7 +66,10 @@ def unused_settings(site: Site) -> tuple[Finding, ...]:
 
 def missing_models(site: Site) -> tuple[Finding, ...]:
     """Models that a deploy pulls first."""
-    missing = [step for step in data.plan_fill(site).steps if step.verb == "fetch"]
+    try:
+        missing = [step for step in data.plan_fill(site).steps if step.verb == "fetch"]
+    except OpsError as error:
+        return (Finding("models", None, error.message, error.remedy, "warning"),)
     return tuple(
         Finding(step.subject, False, step.detail, "deploy pulls it first", "warning") for step in missing
     )

@@ -355,6 +355,30 @@ def drift(site: Site) -> Plan:
     return engine.plan(f"Drift of {site.name}", wanted(here), here.hands())
 
 
+def running(site: Site, components: Sequence[str]) -> tuple[str, ...]:
+    """Names of the containers of some components that run or would run again by themselves."""
+    here = ComposeSite(site)
+    return tuple(
+        one.name
+        for one in here.docker.containers(here.target.project)
+        if one.service in components and one.state in ("running", "restarting")
+    )
+
+
+def halt(site: Site, name: str) -> None:
+    """Stop one container for a while."""
+    ComposeSite(site).docker.stop(name)
+
+
+def resume(site: Site, name: str) -> bool:
+    """Start one that `halt` stopped; False where it is not there any more."""
+    here = ComposeSite(site)
+    if name not in {one.name for one in here.docker.containers(here.target.project)}:
+        return False
+    here.docker.start(name)
+    return True
+
+
 def down(site: Site, *, volumes: bool, fence: Fence) -> Plan:
     """Stop and remove the project's containers and networks, and its volumes where asked; what was done."""
     here = ComposeSite(site)

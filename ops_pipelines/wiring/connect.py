@@ -267,8 +267,23 @@ def tools(manager: Supervisord, settings: Settings) -> Tools:
 
 
 def caches(site: Site) -> Mapping[str, tuple[Path, ...]]:
-    """Folder of each replica of each model cache."""
+    """Folder of each replica of each model cache. Raises TargetUnsupported where it cannot be reached from here."""
+    if site.stack.target.kind == "compose":
+        from ops_pipelines.wiring import compose_data
+
+        return {
+            name: compose_data.folders(
+                site, f"the cache {name}", cache.path, cache.replicas, cache_servers(site, name)
+            )
+            for name, cache in site.stack.caches.items()
+        }
     return {
         name: tuple(Path(cache_place(site.stack, name, i, places(site))) for i in range(cache.replicas))
         for name, cache in site.stack.caches.items()
     }
+
+
+def cache_servers(site: Site, cache: str) -> tuple[str, ...]:
+    """Components that answer with a model of a cache."""
+    found = [model.served_by for model in site.stack.models.values() if model.cache == cache]
+    return tuple(dict.fromkeys(server for server in found if server is not None))

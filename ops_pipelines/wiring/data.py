@@ -22,6 +22,7 @@ from ops_pipelines.policy import cache_diff
 from ops_pipelines.policy.cache_names import wanted_models
 from ops_pipelines.policy.models import Inventory, WantedModel
 from ops_pipelines.policy.plan import Finding, Plan, failed
+from ops_pipelines.wiring import compose_data
 from ops_pipelines.wiring.collections import (
     CollectionsReport,
     bring_collections,
@@ -120,6 +121,8 @@ def fill(site: Site, progress: Progress = silent) -> tuple[Inventory, ...]:
     if plan_fill(site).empty:
         return _fill(site, None, progress)
     with lease(site, "fill the model caches") as fence:
+        if site.stack.target.kind == "compose":
+            compose_data.make_volumes(site)
         return _fill(site, fence, progress)
 
 

@@ -19,6 +19,7 @@ from ops_pipelines.wiring.asking import smoke
 from ops_pipelines.wiring.connect import places, supervisor, tools
 from ops_pipelines.wiring.site import Site
 
+_UP = ("running", "starting", "backoff", "exited")
 _AT_REST = ("stopped", "stopping", "fatal")
 _RESTS = (
     "supervisord does not run on this machine: a deploy starts it, and with it every program that it knows"
@@ -159,6 +160,31 @@ def drift(site: Site) -> Plan:
     return engine.plan(
         revisions.scaled(site, earlier), places(site), supervisor(site.settings), before=earlier
     )
+
+
+def running(site: Site, components: Sequence[str]) -> tuple[str, ...]:
+    """Names of the programs of some components that run or would run again by themselves."""
+    manager = supervisor(site.settings)
+    if not manager.running():
+        return ()
+    starts = tuple(f"{site.name}.{name}." for name in components)
+    return tuple(
+        name for name, one in manager.status().items() if name.startswith(starts) and one.state in _UP
+    )
+
+
+def halt(site: Site, name: str) -> None:
+    """Stop one program for a while."""
+    supervisor(site.settings).stop(name)
+
+
+def resume(site: Site, name: str) -> bool:
+    """Start one that `halt` stopped; False where it is not there any more."""
+    manager = supervisor(site.settings)
+    if name not in manager.status():
+        return False
+    manager.start(name)
+    return True
 
 
 def down(site: Site, *, volumes: bool, fence: Fence) -> Plan:

@@ -14,20 +14,19 @@ from pathlib import Path
 
 import structlog
 
-from ops_pipelines.adapters.supervisor import Supervisord
 from ops_pipelines.engines.ports import Fence, Fetch, PartTarget, Progress
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.manifest import Part
 from ops_pipelines.policy.plan import Finding, Step
-from ops_pipelines.wiring.connect import supervisor
+from ops_pipelines.wiring.connect import cache_servers
 from ops_pipelines.wiring.files import write_whole
 from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.targets import on
 from ops_pipelines.wiring.volumes import users_of
 
 log = structlog.get_logger()
 
 _KINDS = ("model_cache", "volume")
-_UP = ("running", "starting", "backoff", "exited")
 
 
 def servers_of(site: Site, part: str) -> tuple[str, ...]:
@@ -38,8 +37,7 @@ def servers_of(site: Site, part: str) -> tuple[str, ...]:
         return users_of(site, name) if name in site.stack.volumes else ()
     if kind != "model_cache":
         return ()
-    found = [model.served_by for model in site.stack.models.values() if model.cache == name]
-    return tuple(dict.fromkeys(server for server in found if server is not None))
+    return cache_servers(site, name)
 
 
 def restart_steps(site: Site, parts: Iterable[str]) -> tuple[Step, ...]:
@@ -76,20 +74,14 @@ class Rest:
     def begin(self, part: str) -> None:
         """Stop the servers of a part. Raises OpsError, with those that were stopped started again."""
         components = servers_of(self.site, part)
-        manager = supervisor(self.site.settings)
-        if not components or not manager.running():
-            return
-        prefixes = tuple(f"{self.site.name}.{name}." for name in components)
-        up = [
-            name for name, one in manager.status().items() if name.startswith(prefixes) and one.state in _UP
-        ]
+        up = on(self.site).running(self.site, components) if components else ()
         if not up:
             return
         write_whole(self._note, json.dumps(sorted({*up, *self._noted()})))
         try:
             for name in up:
                 self.fence.check()
-                manager.stop(name)
+                on(self.site).halt(self.site, name)
                 log.info("stopped", stack_name=self.site.name, program=name, why=f"{part} is switched")
         except BaseException:
             self.end()
@@ -100,17 +92,15 @@ class Rest:
         names = self._noted()
         if not names:
             return
-        manager = supervisor(self.site.settings)
-        left = [name for name in names if not self._started(manager, name)]
+        left = [name for name in names if not self._started(name)]
         if left:
             write_whole(self._note, json.dumps(left))
         else:
             self._note.unlink(missing_ok=True)
 
-    def _started(self, manager: Supervisord, name: str) -> bool:
+    def _started(self, name: str) -> bool:
         try:
-            if name in manager.status():
-                manager.start(name)
+            if on(self.site).resume(self.site, name):
                 log.info(
                     "started", stack_name=self.site.name, program=name, why="what it serves was restored"
                 )

@@ -117,11 +117,9 @@ def _went_to_none(site: Site, component: str) -> bool:
 def record(site: Site, artifact: Any, by: str, note: str, *, of: Revision | None = None) -> int:
     """Record what the target was given and return its number. `of` is the earlier revision that was put back.
 
-    A database that does not answer keeps no deploy from being recorded: its alias is then left out.
+    A database that does not answer keeps no deploy from being recorded: its alias is then left out, and so are the
+    models of caches that cannot be read.
     """
-    models = {
-        model.name: model.revision for one in data.inventories(site) for model in one.models if model.complete
-    }
     return engine.record(
         object_store(site),
         layout(site),
@@ -131,11 +129,21 @@ def record(site: Site, artifact: Any, by: str, note: str, *, of: Revision | None
         profile=of.profile if of else site.loaded.profile,
         target=site.stack.target.kind,
         artifact=artifact,
-        models=models,
+        models=_models(site),
         aliases=_aliases(site),
         by=by,
         note=note,
     ).number
+
+
+def _models(site: Site) -> dict[str, str]:
+    """Model -> revision of what is whole; none where the caches cannot be read from here."""
+    try:
+        found = data.inventories(site)
+    except OpsError as error:
+        log.warning("models.unknown", stack_name=site.name, error=error.message)
+        return {}
+    return {model.name: model.revision for one in found for model in one.models if model.complete}
 
 
 def _aliases(site: Site) -> dict[str, str]:

@@ -20,6 +20,7 @@ from ops_pipelines.errors import DeployFailed, OpsError
 from ops_pipelines.policy.processes import Program
 from ops_pipelines.policy.programs import endpoints, render_programs
 from ops_pipelines.stack.model import Stack
+from ops_pipelines.wiring import compose_serving
 from ops_pipelines.wiring.connect import places, supervisor, tools
 from ops_pipelines.wiring.site import Site
 
@@ -37,6 +38,10 @@ def serving(
     `caches` gives other folders than the declared ones, by name of the cache. Raises DeployFailed where one
     does not become healthy, with the end of its log.
     """
+    if site.stack.target.kind == "compose":
+        with compose_serving.serving(site, components, caches, word=word) as addresses:
+            yield addresses
+        return
     copy = _copy(site.stack, set(components), caches, word)
     programs = render_programs(copy, places(site))
     with _manager(site, word) as manager:

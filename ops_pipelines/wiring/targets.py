@@ -46,6 +46,18 @@ class Target(Protocol):
         """What differs between what runs and what is declared. Raises Unreachable."""
         ...
 
+    def running(self, site: Site, components: Sequence[str]) -> tuple[str, ...]:
+        """Names of the replicas of some components that run or would run again by themselves. Raises Unreachable."""
+        ...
+
+    def halt(self, site: Site, name: str) -> None:
+        """Stop one replica for a while."""
+        ...
+
+    def resume(self, site: Site, name: str) -> bool:
+        """Start one that `halt` stopped; False where it is not there any more."""
+        ...
+
     def down_plan(self, site: Site, *, volumes: bool) -> Plan:
         """What `down` would stop and remove."""
         ...

@@ -9,12 +9,18 @@ from ops_pipelines.engines.parts.volume import ReadVolume, VolumeSource, VolumeT
 from ops_pipelines.engines.ports import Progress
 from ops_pipelines.policy.programs import volume_place
 from ops_pipelines.policy.volumes import VolumeReading
+from ops_pipelines.wiring import compose_data
 from ops_pipelines.wiring.connect import places
 from ops_pipelines.wiring.site import Site
 
 
 def volume_folders(site: Site, name: str) -> tuple[Path, ...]:
     """Folder of each replica of a volume."""
+    if site.stack.target.kind == "compose":
+        declared = site.stack.volumes[name]
+        return compose_data.folders(
+            site, f"the volume {name}", declared.path, declared.replicas, users_of(site, name)
+        )
     replicas = range(site.stack.volumes[name].replicas)
     return tuple(Path(volume_place(site.stack, name, replica, places(site))) for replica in replicas)
 

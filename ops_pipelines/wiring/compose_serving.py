@@ -1,0 +1,80 @@
+"""Services of a Compose project started for a while beside it, on other folders and ports: to prove a restored model.
+
+They are a project of their own with none of the live one's volumes, published ports or dependencies, and
+are gone when the `with` ends. What a killed process left is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+import structlog
+
+from ops_pipelines.adapters.machine import choose_port
+from ops_pipelines.engines import compose as engine
+from ops_pipelines.engines.ports import silent
+from ops_pipelines.errors import OpsError
+from ops_pipelines.policy.compose_project import stand_in
+from ops_pipelines.wiring.compose_target import ComposeSite, within
+from ops_pipelines.wiring.site import Site
+
+log = structlog.get_logger()
+
+_FIRST_PORT, _LAST_PORT = 20_000, 29_000
+_STOP = 120.0
+
+
+@contextmanager
+def serving(
+    site: Site, components: Iterable[str], caches: Mapping[str, str], *, word: str
+) -> Iterator[Mapping[str, str]]:
+    """Start one container of each component; yields component -> address.
+
+    `caches` gives other folders than the declared ones, by name of the cache. Raises DeployFailed where one does not
+    become healthy, with the end of its log."""
+    here = ComposeSite(site)
+    wanted = [name for name in dict.fromkeys(components) if site.stack.components[name].address is None]
+    folders = {site.stack.caches[name].path: folder for name, folder in caches.items()}
+    taken: list[int] = []
+    ports: dict[str, tuple[int, int]] = {}
+    project = here.render()
+    resolved = here.tool(project).resolved(here.place(project))
+    for name in wanted:
+        inner = _inner_port(site, name, resolved)
+        if inner is not None:
+            ports[name] = (inner, _free_port(taken))
+    aside = stand_in(project, f"{project.name}--{word}", wanted, folders=folders, ports=ports)
+    hands = here.hands()
+    file = here.place(aside)
+    tool = here.tool(aside)
+    tool.down(None, volumes=True, within=_STOP)
+    try:
+        tool.up(file, within=within(site))
+        engine.await_healthy(aside, hands, within(site), silent)
+        yield {name: f"http://127.0.0.1:{outer}" for name, (_, outer) in ports.items()}
+    finally:
+        try:
+            tool.down(None, volumes=True, within=_STOP)
+        except OpsError as error:  # it must not hide what went wrong before: the next one clears up then
+            log.warning("serving.left", project=aside.name, error=error.message)
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+
+
+def _inner_port(site: Site, component: str, resolved: Mapping[str, object]) -> int | None:
+    """Port inside the container behind the component's `http` port."""
+    declared = site.stack.components[component]
+    outer = declared.ports.get("http") or next(iter(declared.ports.values()), None)
+    services = resolved.get("services")
+    service = services.get(component, {}) if isinstance(services, Mapping) else {}
+    for port in service.get("ports") or ():
+        if str(port.get("published")) == str(outer):
+            return int(port["target"])
+    return outer
+
+
+def _free_port(taken: list[int]) -> int:
+    taken.append(choose_port(random.randint(_FIRST_PORT, _LAST_PORT), taken=taken))  # noqa: S311 - any will do
+    return taken[-1]
