@@ -6,6 +6,7 @@ are gone when the `with` ends. What a killed process left is removed by the next
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from ops_pipelines.engines.ports import silent
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.compose_project import stand_in
 from ops_pipelines.wiring.compose_target import ComposeSite, within
+from ops_pipelines.wiring.connect import caches as live_caches
 from ops_pipelines.wiring.site import Site
 
 log = structlog.get_logger()
@@ -32,11 +34,11 @@ def serving(
 ) -> Iterator[Mapping[str, str]]:
     """Start one container of each component; yields component -> address.
 
-    `caches` gives other folders than the declared ones, by name of the cache. Raises DeployFailed where one does not
-    become healthy, with the end of its log."""
+    `caches` gives the folders that they work on, by name of the cache; where it is empty, the live ones are meant.
+    Raises DeployFailed where one does not become healthy, with the end of its log."""
     here = ComposeSite(site)
     wanted = [name for name in dict.fromkeys(components) if site.stack.components[name].address is None]
-    folders = {site.stack.caches[name].path: folder for name, folder in caches.items()}
+    folders = {site.stack.caches[name].path: folder for name, folder in (caches or _live(site)).items()}
     taken: list[int] = []
     ports: dict[str, tuple[int, int]] = {}
     project = here.render()
@@ -61,6 +63,19 @@ def serving(
             log.warning("serving.left", project=aside.name, error=error.message)
         with suppress(OSError):
             file.unlink(missing_ok=True)
+
+
+def _live(site: Site) -> dict[str, str]:
+    """The stack's own folders, to fill them; made where they are not there yet, for whom the one above is."""
+    found = {}
+    for name, (folder, *_) in live_caches(site).items():
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            above = each.parent.stat()
+            os.chown(each, above.st_uid, above.st_gid)
+        found[name] = str(folder)
+    return found
 
 
 def _inner_port(site: Site, component: str, resolved: Mapping[str, object]) -> int | None:

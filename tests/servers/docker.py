@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,22 +59,24 @@ class Docker:
         assert done.returncode == 0, f"docker {words}: {done.stderr.decode()}"
         return done.stdout.decode().strip()
 
-    def image(self, name: str, *changes: str) -> str:
-        """Make an image of busybox alone, and return its id. `changes` are Dockerfile instructions."""
+    def image(self, name: str, *changes: str, programs: Sequence[Path] = ()) -> str:
+        """Make an image of busybox and some real programs of this machine, with the libraries that they load, and
+        return its id. `changes` are Dockerfile instructions."""
         archive = io.BytesIO()
-        busybox = Path(shutil.which("busybox") or "/bin/busybox").read_bytes()
         applets = subprocess.run(
             ["busybox", "--list"], capture_output=True, text=True, check=True
         ).stdout.split()
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            entry = tarfile.TarInfo("bin/busybox")
-            entry.size, entry.mode = len(busybox), 0o755
-            tar.addfile(entry, io.BytesIO(busybox))
+            tar.add(shutil.which("busybox") or "/bin/busybox", "bin/busybox")
             for applet in applets:
                 link = tarfile.TarInfo(f"bin/{applet}")
                 link.type, link.linkname = tarfile.SYMTYPE, "busybox"
                 if applet != "busybox":
                     tar.addfile(link)
+            for program in programs:
+                tar.add(program, f"usr/bin/{program.name}")
+            for library in {library for program in programs for library in _libraries(program)}:
+                tar.add(library.resolve(), str(library).lstrip("/"))
         words = [word for change in changes for word in ("--change", change)]
         return self.run("import", *words, "-", name, stdin=archive.getvalue())
 
@@ -133,3 +135,10 @@ def _answers(here: Docker, daemon: subprocess.Popen[bytes], log: Path) -> bool:
         ["docker", "info"], env=dict(here.environ), capture_output=True, timeout=30, check=False
     )
     return done.returncode == 0
+
+
+def _libraries(program: Path) -> list[Path]:
+    """Shared libraries that a program loads, the loader included (none for a static one)."""
+    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    words = [word for line in done.stdout.splitlines() for word in line.split() if word.startswith("/")]
+    return [Path(word) for word in words]
