@@ -324,6 +324,13 @@ def _commit(manifest: Manifest, store: ObjectStore, layout: Layout, fence: Fence
         # A repeated request whose first answer was lost finds its own manifest there: that is no loss.
         if store.get(key)[0] != content:
             raise
+    try:
+        fence.check()
+    except LeaseLost:
+        # It slept between its look at the lease and the write. Whoever took over did not see the manifest, and
+        # may have swept what it names: it must not be listed.
+        store.delete([key])
+        raise
     kept, _ = store.get(key)
     if kept != content:
         raise SnapshotDamaged(

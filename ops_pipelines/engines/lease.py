@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -72,11 +72,12 @@ def take_drill_lease(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Fence]:
     """Hold the right to drill a stack for the time of a `with`: the throw-away places have fixed names, and a
-    second drill, also one from another machine, would clear them away. Whoever changes the stack is not held up.
+    second drill, also one from another machine, would clear them away. Whoever changes the stack is not held up;
+    the sweep is, as a snapshot that is pruned meanwhile is still read.
 
     Raises LeaseHeld where another drill still runs after `wait` seconds.
     """
-    seat = Seat(store, layout.drill(stack), f"the drill of the stack `{stack}`")
+    seat = Seat(store, layout.drill(stack), f"the drill of the stack `{stack}`", guard=layout.sweep)
     with _held(seat, holder, purpose, ttl, wait, sleep, clock) as fence:
         yield fence
 
@@ -84,18 +85,24 @@ def take_drill_lease(
 @contextmanager
 def take_sweep_lease(
     store: ObjectStore, layout: Layout, *, holder: str, purpose: str, ttl: float
-) -> Iterator[tuple[Fence, Callable[[str], Fence]]]:
+) -> Iterator[tuple[Fence, Callable[[str], Sequence[Fence]]]]:
     """Hold the right to remove unused blobs for the time of a `with`.
 
-    It gives the fence, and a function that takes one stack's lease as well, without waiting, until the
-    `with` ends. Both raise LeaseHeld at once where somebody else is there.
+    It gives the fence, and a function that takes one stack's lease and its drill's as well, without waiting,
+    until the `with` ends. Both raise LeaseHeld at once where somebody else is there.
     """
     held: list[HeldLease] = []
 
-    def take(stack: str) -> Fence:
-        seat = Seat(store, layout.lease(stack), f"the stack `{stack}`")
-        held.append(_acquire(seat, holder, purpose, ttl, 0.0, time.sleep))
-        return held[-1]
+    def take(stack: str) -> Sequence[Fence]:
+        seats = (
+            Seat(store, layout.lease(stack), f"the stack `{stack}`"),
+            Seat(store, layout.drill(stack), f"the drill of the stack `{stack}`"),
+        )
+        for seat in seats:
+            held.append(  # noqa: PERF401 - the first is to be released where the second is held
+                _acquire(seat, holder, purpose, ttl, 0.0, time.sleep)
+            )
+        return held[-len(seats) :]
 
     seat = Seat(store, layout.sweep, "the sweep of the bucket")
     with _held(seat, holder, purpose, ttl, 0.0, time.sleep) as fence:

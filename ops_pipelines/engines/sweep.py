@@ -1,7 +1,8 @@
 """Remove blobs that no snapshot of any stack refers to, uploads never finished, marks of nothing.
 
-Backups use blobs that are there already, so nothing is removed unless the leases of all stacks are held, and
-nothing at all while one manifest of the bucket cannot be read: it may refer to any blob.
+Backups use blobs that are there already, and a drill may read a snapshot that is pruned meanwhile, so nothing is
+removed unless the leases of all stacks and of their drills are held, and nothing at all while one manifest of the
+bucket cannot be read: it may refer to any blob.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def sweep(store: ObjectStore, layout: Layout, *, holder: str, ttl: float, grace:
         return Plan("sweep", ())
     try:
         with take_sweep_lease(store, layout, holder=holder, purpose="sweep", ttl=ttl) as (fence, take):
-            fences = [fence, *(take(stack) for stack in stacks_in(store, layout))]
+            fences = [fence, *(one for stack in stacks_in(store, layout) for one in take(stack))]
             waste = _waste(store, layout, grace)
             _remove(store, waste, fences)
     except LeaseHeld as error:

@@ -40,7 +40,7 @@ def put_blob(store: S3Store, content: bytes) -> FileEntry:
 def keys(store: S3Store, prefix: str = "") -> list[str]:
     """Keys of a bucket, the leases left out."""
     found = [info.key for info in store.list(prefix)]
-    return [key for key in found if not key.endswith(("lease.json", "sweep.json"))]
+    return [key for key in found if not key.endswith(("lease.json", "drill.json", "sweep.json"))]
 
 
 class FreeFence:

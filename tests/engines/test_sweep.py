@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from ops_pipelines.adapters.s3 import S3Store
-from ops_pipelines.engines.lease import take_lease
+from ops_pipelines.engines.lease import take_drill_lease, take_lease
 from ops_pipelines.engines.prune import prune
 from ops_pipelines.engines.snapshots import mark
 from ops_pipelines.engines.sweep import sweep, sweep_plan
@@ -152,6 +153,17 @@ def test_a_first_backup_begun_during_the_sweep_waits(store: S3Store) -> None:
     assert len(do_sweep(store).changes) == 1
     thread.join()
     assert came == ["deleted", "in"]
+
+
+def test_what_is_drilled_is_not_swept_although_it_is_pruned(store: S3Store) -> None:
+    drilled = commit(store, contents=(b"drilled",))
+    words: dict[str, Any] = {"holder": "driller", "purpose": "drill", "ttl": 60.0, "wait": 0.0}
+    with take_drill_lease(store, LAYOUT, "chat", clock=lambda: datetime.now(UTC), **words):
+        store.delete([LAYOUT.manifest("chat", drilled)])
+        plan = do_sweep(store)
+        assert plan.empty
+        assert "the drill of the stack `chat` is being changed by driller" in plan.warnings[0]
+    assert len(do_sweep(store).changes) == 1
 
 
 def test_a_lost_lease_stops_it(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
