@@ -20,7 +20,14 @@ import structlog
 from ops_pipelines.engines._blobs import WORKERS, Upload, compare, confirm, disk_error, listed_sizes, upload
 from ops_pipelines.engines.hooks import hold_nothing
 from ops_pipelines.engines.ports import Capture, Clock, Fence, Hold, ObjectStore, PartSource, Progress, silent
-from ops_pipelines.errors import LeaseLost, OpsError, PartFailed, PreconditionFailed, SnapshotDamaged
+from ops_pipelines.errors import (
+    LeaseLost,
+    ObjectMissing,
+    OpsError,
+    PartFailed,
+    PreconditionFailed,
+    SnapshotDamaged,
+)
 from ops_pipelines.policy.fingerprints import Fingerprints
 from ops_pipelines.policy.layout import Layout, snapshot_id
 from ops_pipelines.policy.manifest import (
@@ -322,7 +329,7 @@ def _commit(manifest: Manifest, store: ObjectStore, layout: Layout, fence: Fence
         store.put(key, content, if_absent=True)
     except PreconditionFailed:
         # A repeated request whose first answer was lost finds its own manifest there: that is no loss.
-        if store.get(key)[0] != content:
+        if not _holds(store, key, content):
             raise
     try:
         fence.check()
@@ -338,6 +345,13 @@ def _commit(manifest: Manifest, store: ObjectStore, layout: Layout, fence: Fence
             remedy="do not rely on this snapshot; check the object store and take the backup again",
         )
     return decode(kept, where=f"{key} in {store.name}")
+
+
+def _holds(store: ObjectStore, key: str, content: bytes) -> bool:
+    try:
+        return store.get(key)[0] == content
+    except ObjectMissing:
+        return False
 
 
 def _empty(folder: Path) -> None:
