@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import httpx
 
 from ops_pipelines.errors import Refused
+from ops_pipelines.policy.cache_diff import at_source
 from ops_pipelines.policy.cache_names import OLLAMA_HOST, parse_ollama, shown_name
-from ops_pipelines.policy.models import WantedModel
+from ops_pipelines.policy.models import CacheModel, WantedModel
 from ops_pipelines.policy.plan import Finding
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
-def ask_registry(http: httpx.Client, model: WantedModel) -> Finding:
-    """Whether the registry that a model's name points at has its manifest; None where it does not answer."""
+def ask_registry(http: httpx.Client, model: WantedModel, held: CacheModel | None = None) -> Finding:
+    """Whether the registry that a model's name points at has its manifest; None where it does not answer.
+
+    With `held`, the model as the cache has it: whether the registry's is another one."""
     subject = f"model {model.name}"
     host, namespace, name, tag = parse_ollama(model.reference)
     url = f"https://{host}/v2/{namespace}/{name}/manifests/{tag}"
     try:
-        status = http.get(url, headers={"Accept": _MANIFEST}, follow_redirects=True).status_code
+        answer = http.get(url, headers={"Accept": _MANIFEST}, follow_redirects=True)
     except httpx.HTTPError as error:
         return Finding(
             subject=subject,
@@ -30,7 +34,10 @@ def ask_registry(http: httpx.Client, model: WantedModel) -> Finding:
             remedy="check the network and its proxy",
             severity="warning",
         )
-    match status:
+    match status := answer.status_code:
+        case 200 if held is not None:
+            digest = hashlib.sha256(answer.content).hexdigest()
+            return at_source(held, digest, _contents(answer.text))
         case 200:
             return Finding(subject, True, f"{host} has {model.name}")
         case 404:
@@ -40,6 +47,16 @@ def ask_registry(http: httpx.Client, model: WantedModel) -> Finding:
         case _:
             message = f"{host} answered {status}: not known whether {model.name} can be pulled"
             return Finding(subject, None, message, "try again later", "warning")
+
+
+def _contents(manifest: str) -> frozenset[str]:
+    """The digests that a manifest names, or none where it is none."""
+    try:
+        raw = json.loads(manifest)
+        listed = [*raw["layers"], *([raw["config"]] if raw.get("config") else [])]
+        return frozenset(str(one["digest"]).removeprefix("sha256:") for one in listed)
+    except (ValueError, KeyError, TypeError):
+        return frozenset()
 
 
 def said_no(step: str, error: str, name: str) -> Refused:

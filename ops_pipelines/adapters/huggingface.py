@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import tqdm
 
 from ops_pipelines.errors import OpsError, PartFailed, Refused, Unreachable
+from ops_pipelines.policy.cache_diff import at_source
 from ops_pipelines.policy.cache_names import folder_name
-from ops_pipelines.policy.models import WantedModel
+from ops_pipelines.policy.models import CacheModel, WantedModel
 from ops_pipelines.policy.plan import Finding
 
 Progress = Callable[[str, int, int | None, str], None]
@@ -98,6 +100,16 @@ class HuggingFace:
                 severity="warning" if unknown else "error",
             )
         return Finding(subject, True, f"the hub has {model.reference} at {commit[:12]}")
+
+    def at_source(self, model: WantedModel, held: CacheModel) -> Finding:
+        """Whether the branch or tag at the hub still is the commit that the cache holds; None where that is unknown."""
+        asked = replace(model, pin=None)  # what it is pinned to is not what its source has now
+        try:
+            return at_source(held, self._commit(asked))
+        except (HTTPError, OSError, HFValidationError) as error:
+            explained = self._explained(asked, error)
+            ok = None if isinstance(explained, Unreachable) else False
+            return Finding(f"model {model.name}", ok, explained.message, explained.remedy, "warning")
 
     def _revision(self, model: WantedModel) -> str | None:
         return model.revision or (model.pin if model.pin and len(model.pin) == 40 else None)

@@ -20,7 +20,7 @@ from ops_pipelines.adapters import _http
 from ops_pipelines.adapters._ollama_words import ask_registry, error_of, said_no
 from ops_pipelines.errors import OpsError, Refused, Unreachable
 from ops_pipelines.policy.cache_names import shown_name
-from ops_pipelines.policy.models import WantedModel
+from ops_pipelines.policy.models import CacheModel, WantedModel
 from ops_pipelines.policy.plan import Finding
 
 Progress = Callable[[str, int, int | None, str], None]
@@ -116,6 +116,11 @@ class Ollama:
         """Ask the registry that the name points at for the manifest."""
         with self._client(timeout=_PROBE, outside=True) as http:
             return ask_registry(http, model)
+
+    def at_source(self, model: WantedModel, held: CacheModel) -> Finding:
+        """Whether the registry's tag still is what the cache holds; None where it does not answer."""
+        with self._client(timeout=_PROBE, outside=True) as http:
+            return ask_registry(http, model, held)
 
     # --- the wire ---
 

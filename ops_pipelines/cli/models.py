@@ -60,6 +60,19 @@ def list_models(
     )
 
 
+@models.command(name="sources")
+@click.argument("stack")
+@json_option
+@click.pass_obj
+def model_sources(context: Context, stack: str, as_json: bool) -> int:
+    """Ask registry and hub whether the tags of STACK's models have moved. Exits with 1 where one is not known."""
+    with progress() as report:
+        findings = wiring.at_source(context.site(stack), report)
+    unknown = [finding for finding in findings if finding.ok is None]
+    code = show_findings(findings, as_json=as_json, good="see above" if findings else "no model has a source")
+    return 1 if unknown else code
+
+
 @models.command(name="export")
 @click.argument("stack")
 @click.argument("model")

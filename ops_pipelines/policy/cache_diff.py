@@ -120,6 +120,28 @@ def verify(inventory: Inventory) -> tuple[Finding, ...]:
     return tuple(results)
 
 
+def served(wanted: WantedModel, inventory: Inventory) -> CacheModel | None:
+    """The model of a cache that answers for a wanted one, or None where it is not there."""
+    return _chosen(wanted, _named(wanted, inventory))
+
+
+def at_source(held: CacheModel, revision: str, contents: frozenset[str] = frozenset()) -> Finding:
+    """Whether the tag or branch of a model still is at its source what the cache holds.
+
+    `contents` is the digests that the source's manifest names: a manifest written anew by the server may differ in
+    its spaces. A tag that moved is said, and no fault: what the cache holds is still what was pulled."""
+    blobs = {path.rpartition("/")[2].removeprefix("sha256-") for path in held.files if "blobs/" in path}
+    if revision == held.revision or (contents and contents == blobs):
+        return Finding(f"model {held.name}", True, f"{held.name} is at its source what it is here")
+    return Finding(
+        subject=f"model {held.name}",
+        ok=False,
+        message=f"{held.name} has moved at its source: {short(revision)} there, {short(held.revision)} here",
+        remedy="pin the model (`digest`) to stay, or pull it to move on, and take a backup before",
+        severity="warning",
+    )
+
+
 def faults(file: CacheFile) -> str:
     """What is wrong with a corrupt file, in words."""
     if file.fault:

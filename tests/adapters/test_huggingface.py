@@ -136,6 +136,18 @@ def test_probe_moves_no_content(hub: Hub) -> None:
     assert [line for line in hub.asked if line.startswith("GET") and "/resolve/" in line] == []
 
 
+def test_a_branch_that_moved_at_the_hub_is_said(hub: Hub, tmp_path: Path) -> None:
+    client(hub).fetch(TINY, tmp_path, "huggingface", silent)
+    [held] = scan(tmp_path, "huggingface").models
+    assert client(hub).at_source(TINY, held).ok
+    pinned = replace(TINY, pin="b" * 40)
+    moved = client(hub).at_source(pinned, replace(held, revision="b" * 40))
+    assert (moved.ok, moved.severity) == (False, "warning")
+    assert "has moved at its source" in moved.message
+    away = HuggingFace(endpoint=f"http://127.0.0.1:{free_port()}").at_source(TINY, held)
+    assert away.ok is None
+
+
 def test_without_a_network_nothing_is_known(tmp_path: Path) -> None:
     away = HuggingFace(endpoint=f"http://127.0.0.1:{free_port()}")
     with pytest.raises(Unreachable):

@@ -17,7 +17,7 @@ from ops_pipelines.errors import OpsError, PartFailed, Refused, Unreachable
 from ops_pipelines.policy.cache_diff import differences, verify
 from ops_pipelines.policy.models import WantedModel
 from ops_pipelines.policy.plan import failed
-from tests.caches import captured, fetch_from, put, sha256, source, target, tree
+from tests.caches import captured, fetch_from, ollama_model, put, sha256, source, target, tree
 from tests.servers.ollama import OllamaServer
 
 LLAMA = WantedModel("chat", "llama3.2:latest", "ollama", "llama3.2")
@@ -197,6 +197,30 @@ def test_probe_of_another_registry() -> None:
         return httpx.Response(200)
 
     assert server(answer).probe(WantedModel("m", "hf.co/acme/tiny:Q4", "ollama", "hf.co/acme/tiny:Q4")).ok
+
+
+@pytest.mark.parametrize(
+    ("content", "ok", "words"),
+    [
+        (lambda text: text, True, "what it is here"),
+        (lambda text: json.dumps(json.loads(text), indent=4), True, "what it is here"),
+        (lambda text: text.replace(sha256(b"w"), "0" * 64), False, "has moved at its source"),
+        (lambda text: "[]", False, "has moved at its source"),
+    ],
+)
+def test_a_tag_that_moved_at_the_registry_is_said(
+    tmp_path: Path, content: Callable[[str], str], ok: bool, words: str
+) -> None:
+    ollama_model(tmp_path, "llama3.2:latest", [b"w"])
+    manifest = tmp_path / "manifests/registry.ollama.ai/library/llama3.2/latest"
+    [held] = scan(tmp_path, "ollama").models
+    text = content(manifest.read_text())
+    finding = server(lambda request: httpx.Response(200, text=text)).at_source(LLAMA, held)
+    assert finding.ok is ok
+    assert words in finding.message
+    assert finding.severity == ("error" if ok else "warning")
+    away = server(lambda request: httpx.Response(503)).at_source(LLAMA, held)
+    assert away.ok is None
 
 
 # --- the real server ---
