@@ -15,7 +15,7 @@ from ops_pipelines.errors import DeclarationError, TargetUnsupported
 from ops_pipelines.policy.plan import Finding, Plan, Step
 from ops_pipelines.policy.processes import Program, programs_to_json
 from ops_pipelines.policy.programs import render_programs
-from ops_pipelines.wiring.compose_target import ComposeSite
+from ops_pipelines.wiring.compose_site import ComposeSite
 from ops_pipelines.wiring.connect import places
 from ops_pipelines.wiring.site import Site, site_with_profile
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ops_pipelines.errors import TargetUnsupported
 from ops_pipelines.policy.compose_plan import Mount, behind
 from ops_pipelines.policy.compose_project import volume_name
-from ops_pipelines.wiring.compose_target import ComposeSite
+from ops_pipelines.wiring.compose_site import ComposeSite
 from ops_pipelines.wiring.site import Site
 
 

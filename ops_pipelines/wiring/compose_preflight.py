@@ -16,7 +16,7 @@ from ops_pipelines.policy.compose_needs import (
 )
 from ops_pipelines.policy.compose_project import Project
 from ops_pipelines.policy.plan import Finding
-from ops_pipelines.wiring.compose_target import ComposeSite
+from ops_pipelines.wiring.compose_site import ComposeSite
 
 
 def findings(here: ComposeSite) -> tuple[Finding, ...]:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-import secrets as random_secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import replace
 
-from ops_pipelines.adapters.compose import Compose
-from ops_pipelines.adapters.docker_engine import DockerEngine
 from ops_pipelines.engines import compose as engine
 from ops_pipelines.engines._deploy_needs import Deployed, ReplicaStatus, no_smoke
 from ops_pipelines.engines._deploy_preflight import refuse
@@ -20,30 +12,19 @@ from ops_pipelines.engines.ports import Fence, Progress
 from ops_pipelines.engines.revisions import Revision
 from ops_pipelines.errors import OpsError, UsageError
 from ops_pipelines.policy.compose_plan import Container, ContainerState, replica_health
-from ops_pipelines.policy.compose_profiles import switched_on
 from ops_pipelines.policy.compose_project import (
     Project,
     from_json,
-    make_project,
-    pinned_files,
-    placed,
     replicas_of,
-    secret_variables,
     to_json,
     with_replicas,
 )
 from ops_pipelines.policy.plan import Finding, Plan, Step, Verb
 from ops_pipelines.policy.processes import ProcessState
-from ops_pipelines.stack.components import ComposeTarget
 from ops_pipelines.wiring import asking, revisions
-from ops_pipelines.wiring.connect import secret
-from ops_pipelines.wiring.files import write_whole
+from ops_pipelines.wiring.compose_site import ComposeSite
 from ops_pipelines.wiring.site import Site
 
-_LARGEST = 1 << 20
-"""Bytes above which a mounted file is data, not configuration."""
-_SECRETS_LABEL = "io.ops-pipelines.secrets"
-_SALT = "salt"
 _SLACK = 60.0
 _DOWN = 600.0
 """Seconds that stopping may take; each container has its own grace period within it."""
@@ -56,162 +37,6 @@ _STATES: Mapping[ContainerState, ProcessState] = {
     "exited": "exited",
     "dead": "fatal",
 }
-
-
-@dataclass(frozen=True)
-class ComposeSite:
-    """One stack on a Docker Engine."""
-
-    site: Site
-
-    @property
-    def target(self) -> ComposeTarget:
-        """The declaration's target. Raises UsageError where it is another."""
-        target = self.site.stack.target
-        if not isinstance(target, ComposeTarget):
-            raise UsageError(
-                f"{self.site.name} does not run on target compose", remedy="choose another profile"
-            )
-        return target
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The Compose files."""
-        return tuple((self.site.folder / one).resolve() for one in self.target.files)
-
-    @property
-    def profiles(self) -> tuple[str, ...]:
-        """Compose profiles that are switched on: the declaration's, else COMPOSE_PROFILES, as Compose reads it."""
-        named = self.environ.get("COMPOSE_PROFILES", "").split(",")
-        return tuple(self.target.compose_profiles) or tuple(one.strip() for one in named if one.strip())
-
-    @property
-    def missing_files(self) -> tuple[Path, ...]:
-        """Those of them that are not there."""
-        return tuple(one for one in self.files if not one.is_file())
-
-    @property
-    def directory(self) -> Path:
-        """Where relative paths of the project start."""
-        return self.files[0].parent
-
-    @cached_property
-    def environ(self) -> dict[str, str]:
-        """What the project's variables stand for, secrets of the stack not included. The environment wins."""
-        import dotenv
-
-        named = self.target.env_file
-        file = self.site.folder / named if named else self.directory / ".env"
-        if named and not file.is_file():
-            raise UsageError(
-                f"{file} is not there", remedy=f"correct target.env_file in {self.site.loaded.path}"
-            )
-        values = (
-            {k: v for k, v in dotenv.dotenv_values(file).items() if v is not None} if file.is_file() else {}
-        )
-        found = {**values, **self.site.settings.environ}
-        if self.target.context:
-            found.pop("DOCKER_HOST", None)
-            found["DOCKER_CONTEXT"] = self.target.context
-        return found
-
-    @cached_property
-    def docker(self) -> DockerEngine:
-        """The engine."""
-        return DockerEngine(self.environ)
-
-    def render(self) -> Project:
-        """The project as it is declared now. Raises UsageError, CommandMissing, CommandFailed."""
-        model = self.tool(None).model(self.files, profiles=self.profiles, env_file=None)
-        on = switched_on(model, self.profiles)
-        return make_project(
-            self.target.project, on, self.environ, secret_names=self._secret_variables, read=self._read
-        )
-
-    def hands(self) -> engine.Hands:
-        """What a deploy works with."""
-        return engine.Hands(self.tool, self.docker, self.place)
-
-    def place(self, project: Project) -> Path:
-        """Write a project for Compose, with its files, and return where."""
-        folder = self.site.state / "compose"
-        files = folder / "files"
-        for path, content in pinned_files(project):
-            at = files / path
-            if not at.is_file() or at.read_text(encoding="utf-8") != content:
-                write_whole(at, content)
-        model = placed(project, str(files), self._labels(project))
-        text = json.dumps(model, indent=1, sort_keys=True)
-        file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-        if not file.is_file():
-            write_whole(file, text)
-        return file
-
-    def tool(self, project: Project | None) -> Compose:
-        """Compose; with what a project's variables stand for, where one is given. Raises SecretMissing."""
-        if project is None:
-            return Compose(self.target.project, self.directory, self.environ)
-        values = self._values(project.references)
-        environ = {**self.environ, **project.variables, **values}
-        return Compose(project.name, self.directory, environ, tuple(values.values()))
-
-    def values_or_errors(self, project: Project) -> dict[str, str | None]:
-        """Value of each secret variable; None where it cannot be had."""
-        found: dict[str, str | None] = {}
-        for name in project.references:
-            try:
-                found[name] = self._values([name]).get(name)
-            except OpsError:
-                found[name] = None
-        return found
-
-    def _values(self, names: Sequence[str]) -> dict[str, str]:
-        """Values of variables that are secrets: the stack's by their references, others from the environment."""
-        declared = self._secret_variables
-        found: dict[str, str] = {}
-        for name in names:
-            value = secret(self.site, declared[name]) if name in declared else self.environ.get(name)
-            if value is not None:
-                found[name] = value
-        return found
-
-    @cached_property
-    def _secret_variables(self) -> dict[str, str]:
-        """Variable -> name of the stack's secret that refers to it."""
-        return {
-            reference.target: name
-            for name, reference in self.site.stack.secrets.items()
-            if reference.kind == "environment"
-        }
-
-    def _labels(self, project: Project) -> dict[str, dict[str, str]]:
-        """A label that changes with the secrets that a service receives as files: Compose's own hash does not."""
-        labels: dict[str, dict[str, str]] = {}
-        for service in project.services:
-            names = secret_variables(project.model, service)
-            if names:
-                values = self._values(names)
-                text = "\0".join(f"{name}={values.get(name, '')}" for name in sorted(names))
-                digest = hmac.new(self._salt, text.encode(), hashlib.sha256).hexdigest()
-                labels[service] = {_SECRETS_LABEL: digest[:16]}
-        return labels
-
-    @cached_property
-    def _salt(self) -> bytes:
-        file = self.site.state / "compose" / _SALT
-        if not file.is_file():
-            write_whole(file, random_secrets.token_hex(32), private=True)
-        return file.read_bytes()
-
-    def _read(self, source: str) -> str | None:
-        path = Path(source)
-        inside = path.is_relative_to(self.directory) or path.is_relative_to(self.site.folder)
-        if not inside or not path.is_file() or path.stat().st_size > _LARGEST:
-            return None
-        try:
-            return path.read_text(encoding="utf-8")
-        except ValueError:  # not a text: data
-            return None
 
 
 def plan(site: Site, *, to: int | None = None) -> Plan:
