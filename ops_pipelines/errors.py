@@ -142,6 +142,10 @@ class PartFailed(OpsError):
     """One part could not be captured or restored."""
 
 
+class PartChanged(PartFailed):
+    """Somebody wrote to a part between the reading of it and its storing: reading it again may do."""
+
+
 class LimitReached(OpsError):
     """Work was ended by a limit that was declared for it: time or room."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ops_pipelines.engines.ports import Fetch, ObjectStore
-from ops_pipelines.errors import ChecksumMismatch, ObjectMissing, PartFailed, SnapshotDamaged
+from ops_pipelines.errors import ChecksumMismatch, ObjectMissing, PartChanged, PartFailed, SnapshotDamaged
 from ops_pipelines.policy.cache_diff import REPAIR
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.manifest import FileEntry
@@ -253,7 +253,7 @@ def _forget(path: Path) -> None:
 
 
 def _removed(file: Upload) -> PartFailed:
-    return PartFailed(
+    return PartChanged(
         f"{file.part}: {file.entry.path} was removed while it was read",
         remedy="take the backup again once nothing writes there",
     )
@@ -266,7 +266,7 @@ def _changed(file: Upload) -> PartFailed:
             "name promises",
             remedy=f"{REPAIR}; then take the backup again. The snapshots before it keep the good content",
         )
-    return PartFailed(
+    return PartChanged(
         f"{file.part}: {file.entry.path} changed while it was read",
         remedy="take the backup again once nothing writes there; what was stored already is not sent twice",
     )

@@ -24,6 +24,7 @@ from ops_pipelines.errors import (
     LeaseLost,
     ObjectMissing,
     OpsError,
+    PartChanged,
     PartFailed,
     PreconditionFailed,
     SnapshotDamaged,
@@ -45,6 +46,8 @@ log = structlog.get_logger()
 BATCH_FILES = 512
 BATCH_BYTES = 1 << 30
 """The lease is looked at again before so many files, or so many bytes, are sent."""
+CAPTURES = 3
+"""How often a part is read where it changes before it is stored."""
 COUNTS = ("rows", "files", "models", "objects")
 """Facts of which one must be 0 (or empty) where a part holds no content."""
 
@@ -120,15 +123,12 @@ def take_snapshot(
                 folder.mkdir()
                 key = f"{source.kind}/{source.name}"
                 with hold(key) as guard:
-                    part, files, proved = _capture(source, folder, clock, progress, tally)
-                    if any(part.key == other.key for other in parts):
+                    if any(key == other.key for other in parts):
                         raise PartFailed(
-                            f"two parts are named {part.key}", remedy="give each of them its own name"
+                            f"two parts are named {key}", remedy="give each of them its own name"
                         )
-                    if all(file.source.is_relative_to(folder) for file in files):
-                        guard.release()  # what is stored from here on is our own copy
-                    _store(part, files, store, layout, fence, tally, progress, parallel)
-                    proved()
+                    into = _Into(store, layout, fence, tally, progress, parallel)
+                    part = _take(source, folder, into, clock, guard.release)
                 still = guard.quiesced or whole.quiesced
                 consistency: Consistency = "quiesced" if still else part.consistency
                 part = replace(
@@ -176,6 +176,42 @@ def _deadline(clock: Clock, limit: float | None) -> Callable[[], None]:
             )
 
     return in_time
+
+
+@dataclass(frozen=True)
+class _Into:
+    """Where a part's content goes."""
+
+    store: ObjectStore
+    layout: Layout
+    fence: Fence
+    tally: _Tally
+    progress: Progress
+    parallel: int
+
+
+def _take(source: PartSource, folder: Path, into: _Into, clock: Clock, release: Callable[[], None]) -> Part:
+    """One part, captured and stored; again where somebody wrote to it in between, three times at most."""
+    tally = into.tally
+    for attempt in range(1, CAPTURES + 1):
+        wanted = dict(tally.wanted)
+        try:
+            part, files, proved = _capture(source, folder, clock, into.progress, tally)
+            if all(file.source.is_relative_to(folder) for file in files):
+                release()  # what is stored from here on is our own copy
+            _store(part, files, into.store, into.layout, into.fence, tally, into.progress, into.parallel)
+            proved()
+        except PartChanged as error:
+            if attempt == CAPTURES:
+                raise
+            log.warning("part changed, read again", part=source.name, error=error.message)
+            tally.wanted = wanted  # what was stored of it is nobody's, unless it is wanted again
+            tally.new = {digest: size for digest, size in tally.new.items() if digest in wanted}
+            _empty(folder)
+            folder.mkdir()
+        else:
+            return part
+    raise AssertionError("unreachable")
 
 
 def _capture(

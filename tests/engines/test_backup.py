@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ops_pipelines.adapters.s3 import S3Store
-from ops_pipelines.engines import _blobs
+from ops_pipelines.engines import _blobs, backup
 from ops_pipelines.engines.backup import take_snapshot
 from ops_pipelines.engines.ports import Capture, Captured, PartSource, Progress
 from ops_pipelines.engines.verify import verify_snapshot
@@ -27,7 +27,7 @@ from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.manifest import FileEntry, Manifest, Part, Question, decode
 from ops_pipelines.policy.plan import failed
 from ops_pipelines.policy.store import ObjectInfo
-from tests.engines.folders import FolderSource, HeldFence, digest, now, write_files
+from tests.engines.folders import FolderSource, HeldFence, digest, now, snapshot_of, write_files
 
 LAYOUT = Layout("backups")
 FILES = {"a.bin": b"a" * 1000, "deep/b.txt": b"bee", "same as a.bin": b"a" * 1000, "empty": b""}
@@ -180,8 +180,13 @@ def test_nothing_to_back_up_is_an_error(store: S3Store, scratch: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"bie", b"longer than before", None], ids=["altered", "grown", "gone"])
 def test_a_file_that_changes_meanwhile_is_named(
-    store: S3Store, source: FolderSource, scratch: Path, content: bytes | None
+    store: S3Store,
+    source: FolderSource,
+    scratch: Path,
+    content: bytes | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(backup, "CAPTURES", 1)
     path = source.root / "deep/b.txt"
 
     def change() -> None:
@@ -284,3 +289,25 @@ def test_questions_see_the_parts(store: S3Store, source: FolderSource, scratch: 
 
     snap(store, scratch, source, questions=ask)
     assert [part.key for part in seen] == ["volume/files"]
+
+
+def test_a_part_that_changes_before_it_is_stored_is_read_again(store: S3Store, tmp_path: Path) -> None:
+    root = write_files(tmp_path / "live", {"a": b"first", "b": b"other"})
+    times: list[int] = []
+
+    def alter() -> None:
+        times.append(1)
+        if len(times) < 3:
+            (root / "a").write_bytes(b"after %d" % len(times))
+
+    manifest = snapshot_of([FolderSource("data", root, before_return=alter)], store, tmp_path / "scratch")
+    (entry,) = (entry for entry in manifest.parts[0].files if entry.path == "a")
+    assert len(times) == 3
+    assert entry.sha256 == digest(b"after 2")
+
+    def again() -> None:
+        (root / "a").write_bytes(os.urandom(8))
+
+    again()  # what the bucket has already need not be read a second time
+    with pytest.raises(PartFailed, match="a changed while it was read"):
+        snapshot_of([FolderSource("data", root, before_return=again)], store, tmp_path / "scratch")
