@@ -65,13 +65,14 @@ class Form:
         for count in range(len(self.compose_profiles) + 1):
             yield from itertools.combinations(self.compose_profiles, count)
 
-    def project(self, profiles: tuple[str, ...] = ("*",)) -> dict[str, Any]:
-        """The project as Compose resolves it."""
-        return _resolved(self.files, profiles)
+    def project(self, profiles: tuple[str, ...] | None = None) -> dict[str, Any]:
+        """The project as Compose resolves it; without a choice, with every Compose profile that the form declares."""
+        named = {one.compose_profile for one in self.declared.components.values() if one.compose_profile}
+        return _resolved(self.files, tuple(sorted(named)) if profiles is None else profiles)
 
     @property
     def services(self) -> Services:
-        """All services, those of every Compose profile too."""
+        """The services of every Compose profile that the form declares."""
         found: Services = self.project()["services"]
         return found
 

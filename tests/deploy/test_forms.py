@@ -30,6 +30,7 @@ def test_compose_accepts_every_choice_of_profiles(form: Form) -> None:
 
 @every_form
 def test_components_are_the_services(form: Form) -> None:
+    assert set(form.target.compose_profiles) <= set(form.compose_profiles)
     assert set(_here(form)) == set(form.services)
     assert form.project()["name"] == form.target.project
 

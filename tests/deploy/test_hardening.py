@@ -20,10 +20,14 @@ AS_ROOT = {
     "vllm/vllm-openai": "keeps its caches under /root",
     "ghcr.io/berriai/litellm": "keeps Prisma's engines under /root",
     "ollama/ollama": "keeps its models under /root; cards are opened by their group",
+    "chrislusf/seaweedfs": "its /data is root's",
+    "ghcr.io/open-webui/open-webui": "its data folder is root's",
+    "langflowai/langflow": "its volume is root's, as the image has no such folder",
 }
 """Images whose user is root, and why it stays so; with no capability, and none to be had."""
 NOT_ROOT = {
     "langfuse/langfuse": "nextjs",
+    "langfuse/langfuse-worker": "nextjs",
 }
 """Images that name a user of their own."""
 

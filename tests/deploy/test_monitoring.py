@@ -55,8 +55,11 @@ def test_what_is_scraped_is_a_service_with_that_port(form: Form, tmp_path: Path)
             assert files, f"{job['job_name']}: no file is mounted at {pattern}"
             groups += [group for file in files for group in yaml.safe_load(file.read_text())]
         targets = [target for group in groups for target in group["targets"]]
-        targets += [f"{name}:{sd['port']}" for sd in job.get("dns_sd_configs", ()) for name in sd["names"]]
-        assert targets, job
+        found = [f"{name}:{sd['port']}" for sd in job.get("dns_sd_configs", ()) for name in sd["names"]]
+        possible = form.project(("*",))["services"]
+        assert {one.partition(":")[0] for one in found} <= set(possible), job
+        targets += [one for one in found if one.partition(":")[0] in form.services]
+        assert targets or found, job
         for target in targets:
             host, _, port = target.partition(":")
             component = form.declared.components.get("prometheus" if host == "127.0.0.1" else host)

@@ -202,6 +202,8 @@ CASES: list[tuple[str, Facts, Facts, Facts, str, str]] = [
      "components.postgres", "error"),
     ("state-uncovered", {"smoke": None}, {"collections": {}}, {"collections.docs.backup": False},
      "components.milvus", "warning"),
+    ("state-uncovered", {"smoke": None, "collections": {}, "volumes": {"rows": {"path": "/rows"}}}, {},
+     {"components.milvus.volumes": {"rows": "/var/lib/milvus"}}, "components.milvus", "warning"),
     ("unreadable-rows", {}, {"databases.litellm.needs": []}, {"databases.litellm.needs": ["salt"]},
      "databases.litellm.needs", "error"),
     ("unreadable-rows", {}, {"databases.litellm.needs": ["pg"]}, {"databases.litellm.backup": False},

@@ -68,11 +68,14 @@ def state_uncovered(stack: Stack) -> Iterator[Found]:
                 f"components.{name}", f"{component.kind}, of which nothing is backed up", "its rows are lost with it",
                 f"declare what it holds under `databases` (component: {name}), with `backup: false` where it may go",
             )  # fmt: skip
-        elif component.kind in _VECTORS and not any(one.store == name for one in stack.collections.values()):
+        elif component.kind in _VECTORS and not (
+            any(one.store == name for one in stack.collections.values())
+            or any(stack.volumes[one].backup for one in component.volumes if one in stack.volumes)
+        ):
             yield Found(
                 f"components.{name}", f"{component.kind}, of which nothing is backed up",
                 "its vectors are lost with it",
-                f"declare its collections under `collections` (store: {name})", "warning",
+                f"declare its collections under `collections` (store: {name}), or its volume", "warning",
             )  # fmt: skip
 
 
