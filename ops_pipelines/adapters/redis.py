@@ -6,7 +6,7 @@ none is nobody's business here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from ops_pipelines.adapters import _redis_sync
 from ops_pipelines.errors import OpsError, Refused, Unreachable
-from ops_pipelines.policy.redis_saves import Filled, RedisFacts, Stored
+from ops_pipelines.policy.redis_saves import KINDS, Filled, RedisFacts, Stored
 
 MARK = "ops-pipelines:place"
 """Key of the mark."""
@@ -107,19 +107,23 @@ class Redis:
     def kinds(self, number: int) -> Iterator[tuple[bytes, str]]:
         """Each key that does not expire, with its type; the mark is left out."""
         with self._client(number, "compare keys") as client:
-            cursor = 0
-            while True:
-                cursor, keys = client.scan(cursor, count=_BATCH)
-                work = client.pipeline(transaction=False)
-                for key in keys:
-                    work.pttl(key)
-                    work.type(key)
-                answers = work.execute()
-                for place, key in enumerate(keys):
-                    if answers[2 * place] == -1 and key != MARK.encode():
-                        yield key, answers[2 * place + 1].decode()
-                if cursor == 0:
-                    return
+            expiring = client.info("keyspace").get(f"db{number}", {}).get("expires", 0)
+            seen = 0
+            for kind in KINDS:
+                for keys in _scanned(client, _type=kind):
+                    seen += len(keys)
+                    for key in self._staying(client, keys) if expiring else keys:
+                        if key != MARK.encode():
+                            yield key, kind
+            if seen < client.dbsize():  # the rest are modules' keys, whose types nobody can list
+                for keys in _scanned(client):
+                    staying = self._staying(client, keys)
+                    work = client.pipeline(transaction=False)
+                    for key in staying:
+                        work.type(key)
+                    for key, kind in zip(staying, work.execute(), strict=True):
+                        if kind.decode() not in KINDS:
+                            yield key, kind.decode()
 
     def swap(self, pairs: Mapping[int, int], before: Mapping[str, str], functions: Iterable[str]) -> None:
         """Exchange each live logical database with the one that was filled for it, and load functions: all at once.
@@ -174,6 +178,13 @@ class Redis:
         finally:
             client.close()
 
+    def _staying(self, client: Any, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of the keys that do not expire."""
+        work = client.pipeline(transaction=False)
+        for key in keys:
+            work.pttl(key)
+        return [key for key, left in zip(keys, work.execute(), strict=True) if left == -1]
+
     def _send(self, client: Any, batch: list[Stored]) -> None:
         if not batch:
             return
@@ -218,3 +229,13 @@ class Redis:
                 remedy="look whether the server runs and can be reached from here",
             )
         return Refused(f"{self.at} refused to {doing}: {words}", remedy="mend what the server names")
+
+
+def _scanned(client: Any, **words: str) -> Iterator[list[bytes]]:
+    """All keys, in batches. A key may come twice where the server shrinks its table meanwhile."""
+    cursor = 0
+    while True:
+        cursor, keys = client.scan(cursor, count=_BATCH, **words)
+        yield keys
+        if cursor == 0:
+            return

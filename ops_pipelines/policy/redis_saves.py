@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from ops_pipelines.policy.rdb import Auxiliary, Buffer, Key, Library, checked, version_of, walk
 
-_TYPES = frozenset({"string", "list", "set", "zset", "hash", "stream"})
+KINDS = ("string", "list", "set", "zset", "hash", "stream")
+"""Types of values; any other is a module's."""
 
 
 class Filled(NamedTuple):
@@ -146,7 +147,7 @@ def digest_of(keys: Iterable[tuple[bytes, str]]) -> str:
 
 
 def _hash(key: bytes, kind: str) -> int:
-    kind = kind if kind in _TYPES else "module"
+    kind = kind if kind in KINDS else "module"
     return int.from_bytes(hashlib.sha256(kind.encode() + b"\0" + key).digest(), "big")
 
 
