@@ -17,6 +17,8 @@ from ops_pipelines.adapters._http import client, request
 from ops_pipelines.errors import OpsError, PartFailed, Refused
 
 _POLL = 0.2
+_SETTLED = 600.0
+"""Seconds that an earlier backup or restore is waited for."""
 _REMEDY = "mend what the server names, and try again; it must reach the bucket (`handover` in the stack file)"
 _JSON = {"default_format": "JSONEachRow", "output_format_json_quote_64bit_integers": "0"}
 
@@ -99,6 +101,22 @@ class ClickHouse:
         for table in self._merging(place):
             self._run(f"SYSTEM STOP MERGES {identifier(place)}.{identifier(table)}")
         self._work(f"{command} ASYNC", f"restore {place}", progress)
+
+    def settle(self, key: str) -> None:
+        """Wait until the server does no work below `key` of the bucket any more: it goes on with what a process
+        that was killed had asked for. Raises PartFailed where that takes longer than ten minutes."""
+        query = (
+            "SELECT count() AS total FROM system.backups WHERE status IN ('CREATING_BACKUP', 'RESTORING')"
+            f" AND position(name, {literal(key)}) > 0"
+        )
+        end = time.monotonic() + _SETTLED
+        while int(self._rows(query)[0]["total"]):
+            if time.monotonic() > end:
+                raise PartFailed(
+                    f"{self.at} is still at an earlier backup or restore of this database",
+                    remedy="wait for it (system.backups says how far it is), or end it by KILL QUERY",
+                )
+            time.sleep(_POLL)
 
     def start_merges(self, database: str) -> None:
         """Let merges run in a database again."""

@@ -222,6 +222,23 @@ def test_probes_are_asked_again_of_what_was_restored(
         target.server.ask(place, "DROP TABLE events")
 
 
+def test_what_a_killed_run_had_asked_for_is_waited_for(
+    clickhouse: ClickHouseServer, seaweed: Seaweed, bucket: str, store: S3Store, tmp_path: Path
+) -> None:
+    """The server goes on after the process that asked has died: two of them would write to one place."""
+    fill(clickhouse)
+    clickhouse.ask("INSERT INTO traces.events SELECT number, randomPrintableASCII(200) FROM numbers(300000)")
+    one = source(clickhouse, seaweed, bucket, store)
+    place = f"S3('{seaweed.endpoint}/{bucket}/staging/demo/backup', '{seaweed.access_key}', '{seaweed.secret_key}')"
+    clickhouse.ask(f"BACKUP DATABASE traces TO {place} SETTINGS deduplicate_files = 0 ASYNC")
+    running = "SELECT count() FROM system.backups WHERE status = 'CREATING_BACKUP'"
+    assert clickhouse.ask(running) == [[1]], "it still runs"
+    manifest = snapshot_of([one], store, tmp_path / "scratch")
+    assert manifest.parts[0].facts["tables"]["events"]["rows"] == 301_500
+    assert clickhouse.ask(running) == [[0]]
+    assert list(store.list("staging/")) == []
+
+
 def test_secrets_are_in_no_error(
     clickhouse: ClickHouseServer, seaweed: Seaweed, bucket: str, store: S3Store, tmp_path: Path
 ) -> None:

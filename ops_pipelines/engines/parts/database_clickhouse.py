@@ -39,6 +39,7 @@ class ClickHouseServer(Protocol):
     def tables(self, database: str) -> dict[str, int | None]: ...
     def back_up(self, database: str, key: str, progress: Callable[[int], None]) -> None: ...
     def restore(self, database: str, place: str, key: str, progress: Callable[[int], None]) -> None: ...
+    def settle(self, key: str) -> None: ...
     def start_merges(self, database: str) -> None: ...
     def rename(self, database: str, new: str) -> None: ...
     def detach_views(self, database: str) -> None: ...
@@ -115,6 +116,7 @@ class ClickHouseSource:
             raise PartFailed(f"database/{self.name}: {self.server.at} has no database {self.database}",
                              remedy=f"set databases.{self.name}.name")  # fmt: skip
         before = self._answers()
+        self.server.settle(f"{self.staging.prefix}{below}")
         self.staging.clear(below)  # what a killed run left: the server writes nothing over it
         try:
             self.server.back_up(
@@ -177,6 +179,7 @@ class ClickHouseTarget:
         """Let the server restore into a new database, and count every row before merges may drop any."""
         state, place = _state(part), self._place(into or _word(part))
         origin, folder = str(part.facts["database"]), self.scratch / place
+        self.server.settle(f"{self.staging.prefix}{place}")
         self.server.drop(place)
         self.staging.clear(place)
         shutil.rmtree(folder, ignore_errors=True)
