@@ -52,7 +52,8 @@ class Encryption:
         digest = hashlib.md5(self.customer_key, usedforsecurity=False).digest()
         return {
             "SSECustomerAlgorithm": "AES256",
-            "SSECustomerKey": self.customer_key,
+            # As text: botocore repeats a value of a wrong type in its error, and this is a secret.
+            "SSECustomerKey": base64.b64encode(self.customer_key).decode(),
             "SSECustomerKeyMD5": base64.b64encode(digest).decode(),
         }
 
@@ -97,7 +98,7 @@ def _make(connection: Connection, signs_content: bool) -> S3Client:
         read_timeout=connection.read_timeout,
         retries={"mode": "standard", "total_max_attempts": connection.attempts},
         s3={
-            "addressing_style": "path" if connection.path_style else "auto",
+            "addressing_style": _addressing(connection),
             **({} if signs_content else {"payload_signing_enabled": False}),
         },
         max_pool_connections=_CONNECTIONS,
@@ -127,6 +128,13 @@ def _count(made: S3Client) -> None:
 def requests_of(made: S3Client) -> int:
     """How many requests a client has sent, repeated ones included."""
     return _requests.get(made, 0)
+
+
+def _addressing(connection: Connection) -> Literal["path", "auto", "virtual"]:
+    """`auto` would put the bucket into the path for every store but Amazon's."""
+    if connection.path_style:
+        return "path"
+    return "auto" if connection.endpoint is None else "virtual"
 
 
 _cached = lru_cache(maxsize=32)(_make)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ class Request:
     size: int
     number: int
     """Of all requests, from 1."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Their names in lower case."""
 
 
 Rule = Callable[[Request], Fault | None]
@@ -76,8 +79,8 @@ def always(fault: Fault, when: Callable[[Request], bool] = lambda _: True) -> Ru
 
 
 @contextmanager
-def faulty(upstream: str) -> Iterator[Proxy]:
-    """A proxy of the store at `upstream`; set its `rule`."""
+def faulty(upstream: str, *, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
+    """A proxy of the store at `upstream`; set its `rule`. With `tls` it speaks https."""
     target = urlsplit(upstream).netloc
     proxy = Proxy()
     lock = threading.Lock()
@@ -89,7 +92,8 @@ def faulty(upstream: str) -> Iterator[Proxy]:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
             with lock:
-                request = Request(self.command, self.path, len(body), len(proxy.seen) + 1)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                request = Request(self.command, self.path, len(body), len(proxy.seen) + 1, headers)
                 proxy.seen.append(request)
                 fault = proxy.rule(request)
                 proxy.broken += fault is not None
@@ -150,7 +154,7 @@ def faulty(upstream: str) -> Iterator[Proxy]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with serve(Handler) as endpoint:
+    with serve(Handler, tls) as endpoint:
         proxy.endpoint = endpoint
         try:
             yield proxy
