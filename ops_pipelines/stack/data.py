@@ -157,7 +157,8 @@ class Volume(PartOptions):
     """Any folder that a component keeps its state in. Commands know it as {volume.NAME}."""
 
     path: str
-    """The folder. With more than one replica it holds `{replica}`; `{home}` is the home folder."""
+    """The folder; on target `compose`, as the component that mounts it sees it. With more than one replica it holds
+    `{replica}`; `{home}` is the home folder."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     exclude: list[str] = Field(default_factory=list)
     """Patterns of what is left out. Without a `/`, a name at any depth; with one, a path from the folder's top.

@@ -85,6 +85,8 @@ def _copier(site: Site, name: str) -> CopyWithin | None:
     theirs = secret(site, backup.access_key) or bucket_credentials(site.settings.environ)[0]
     if (backup.endpoint, theirs) != (mine.endpoint, mine.access_key):
         return None
+    if backup.store_encryption is not None:  # a copy would be kept as its bucket has it
+        return None
     store = S3Objects.connect(backup.bucket, mine)
     source = site.stack.buckets[name].bucket
 
