@@ -70,6 +70,10 @@ class FusedStore:
         content, etag = self._call(self.real.get, key)
         return content, etag
 
+    def look(self, key: str) -> tuple[bytes, ObjectInfo]:
+        content, info = self._call(self.real.look, key)
+        return content, info
+
     def stream(self, key: str) -> Iterator[bytes]:
         for piece in self._call(self.real.stream, key):
             self.fuse.tick()

@@ -58,6 +58,13 @@ class MemoryStore:
                 raise ObjectMissing(f"{key} is not there", remedy="")
             return self.objects[key][:2]
 
+    def look(self, key: str) -> tuple[bytes, ObjectInfo]:
+        with self.lock:
+            content, _ = self.get(key)
+            info = self.head(key)
+            assert info is not None
+            return content, info
+
     def stream(self, key: str) -> Iterator[bytes]:
         content, _ = self.get(key)
         return iter([content] if content else [])
@@ -137,6 +144,10 @@ class Dying:
     def get(self, key: str) -> tuple[bytes, str]:
         content, etag = self._call(self.real.get, key)
         return content, etag
+
+    def look(self, key: str) -> tuple[bytes, ObjectInfo]:
+        content, info = self._call(self.real.look, key)
+        return content, info
 
     def stream(self, key: str) -> Iterator[bytes]:
         return iter(self._call(self.real.stream, key))

@@ -26,6 +26,8 @@ def either(request: pytest.FixtureRequest) -> ObjectStore:
 def test_conditional_writes(either: ObjectStore) -> None:
     first = either.put("k", CONTENT, if_absent=True)
     assert either.get("k") == (CONTENT, first)
+    content, info = either.look("k")
+    assert (content, info.etag) == (CONTENT, first)
     with pytest.raises(PreconditionFailed):
         either.put("k", b"other", if_absent=True)
     second = either.put("k", b"second", if_match=first)
@@ -39,7 +41,7 @@ def test_conditional_writes(either: ObjectStore) -> None:
 
 
 def test_what_is_not_there(either: ObjectStore) -> None:
-    for ask in (either.get, either.stream):
+    for ask in (either.get, either.look, either.stream):
         with pytest.raises(ObjectMissing):
             ask("absent")
     assert either.head("absent") is None
