@@ -19,6 +19,8 @@ from ops_pipelines.policy.store import ObjectInfo
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+_MOST_RANGES = 4
+"""Of one object at once: with eight objects on their way, 128 MiB are in memory."""
 PIECE = 4 * 2**20
 """Bytes of a range."""
 BLOCK = 1 << 20
@@ -43,10 +45,10 @@ class Reader:
         self._client = client
         self._fast = fast
         self._place = place
-        self._ranges = ranges
+        self._ranges = min(ranges, _MOST_RANGES)
         self._rate = rate
         self._encryption = encryption
-        self._pool = ThreadPoolExecutor(4 * ranges, thread_name_prefix="s3-read")
+        self._pool = ThreadPoolExecutor(4 * self._ranges, thread_name_prefix="s3-read")
 
     def get(self, key: str) -> tuple[bytes, ObjectInfo]:
         """A small object and what the store says of it. Raises ObjectMissing."""

@@ -40,7 +40,7 @@ WHOLE = 128 * 2**20
 """Bytes of the largest file that goes as one request; a larger one goes on where it was cut off."""
 PART = 32 * 2**20
 _MOST_PARTS = 9000
-THREADS = 4
+THREADS = 8
 
 Told = Callable[[int], None]
 

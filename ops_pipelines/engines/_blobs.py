@@ -23,7 +23,7 @@ from ops_pipelines.policy.cache_diff import REPAIR
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.manifest import FileEntry
 
-WORKERS = 4
+WORKERS = 8
 MANY = 256
 """Above so many blobs, one listing of the bucket is cheaper than a question for each."""
 SMALL = 1 << 20

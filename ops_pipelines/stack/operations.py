@@ -33,8 +33,8 @@ class Keep(Declared):
 class Transfer(Declared):
     """How bytes go to the bucket and come back."""
 
-    parallel: Annotated[int, Field(ge=1, le=64)] = 4
-    """Objects, and parts or ranges of a large one, that are on their way at once."""
+    parallel: Annotated[int, Field(ge=1, le=64)] = 8
+    """Objects, and parts of a large one, that are on their way at once; of ranges read, four at most."""
     bandwidth: Annotated[Size, Field(ge=1)] | None = None
     """Bytes a second for what is sent, and as many for what is read; none is no limit."""
     connect_timeout: Duration = 5.0
