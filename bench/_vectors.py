@@ -102,7 +102,12 @@ def backup(address: str, kept: Path) -> dict[str, int]:
     store = MilvusStore.connect(address)
     known = set(kept.read_text().split()) if kept.exists() else set()
     with tempfile.TemporaryDirectory(prefix="bench-rows-") as folder:
-        taken = CollectionSource(NAME, store).capture(Path(folder), silent)
+        memory = kept.with_name("memory.arrow")
+        source = CollectionSource(
+            NAME, store, memory=memory, stored=lambda files: {one.sha256 for one in files} & known
+        )
+        taken = source.capture(Path(folder), silent)
+        taken.proved()
     sent = sum(one.entry.size for one in taken.files if one.entry.sha256 not in known)
     kept.write_text("\n".join(known | {one.entry.sha256 for one in taken.files}))
     return {"rows": int(taken.facts["rows"]), "sent": sent}

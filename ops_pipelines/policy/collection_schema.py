@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -43,6 +44,12 @@ def encode_schema(state: CollectionState, server: str) -> bytes:
         "lost": list(state.notes),
     }
     return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def shape_digest(schema: CollectionSchema) -> str:
+    """Digest of what the columns of a row hang on: two schemas with the same have rows of the same digests."""
+    shape = [[f.name, f.type, f.primary, f.dimension, f.element] for f in schema.stored]
+    return hashlib.sha256(json.dumps([shape, schema.dynamic]).encode()).hexdigest()
 
 
 def decode_schema(content: bytes, *, where: str) -> SchemaFile:

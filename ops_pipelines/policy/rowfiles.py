@@ -88,10 +88,27 @@ def file_path(partition: str, first: Key) -> str:
     return f"rows/{partition}/{key_hash(first):016x}.parquet"
 
 
-def partition_of(path: str) -> str | None:
-    """Partition whose rows a file holds, or None where it holds no rows."""
+def delta_path(partition: str, first: Key) -> str:
+    """Path of a file of rows that are new beside, or in place of, those of files taken over."""
+    return f"delta/{partition}/{key_hash(first):016x}.parquet"
+
+
+def gone_path(partition: str, first: Key) -> str:
+    """Path of a file of keys whose rows are no longer there, though files taken over hold them."""
+    return f"gone/{partition}/{key_hash(first):016x}.parquet"
+
+
+def kind_of(path: str) -> tuple[str, str] | None:
+    """(`rows`, `delta` or `gone`, the partition) of a file of a collection; None for another file."""
     parts = path.split("/")
-    return parts[1] if len(parts) == 3 and parts[0] == "rows" and path.endswith(".parquet") else None
+    known = len(parts) == 3 and parts[0] in ("rows", "delta", "gone") and path.endswith(".parquet")
+    return (parts[0], parts[1]) if known else None
+
+
+def partition_of(path: str) -> str | None:
+    """Partition whose rows a file holds, or None where it holds no rows, or only some beside others."""
+    kind = kind_of(path)
+    return kind[1] if kind and kind[0] == "rows" else None
 
 
 def partitions(schema: CollectionSchema) -> tuple[str | None, ...]:

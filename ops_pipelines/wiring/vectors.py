@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops_pipelines.engines._blobs import stored_sizes
 from ops_pipelines.engines.parts.collection import CollectionSource, CollectionTarget
 from ops_pipelines.engines.parts.collection_qdrant import QdrantSource, QdrantTarget
 from ops_pipelines.engines.ports import PartSource, PartTarget
 from ops_pipelines.errors import TargetUnsupported
-from ops_pipelines.policy.manifest import Part
-from ops_pipelines.wiring.connect import component, endpoint, secret, vector_store
+from ops_pipelines.policy.manifest import FileEntry, Part
+from ops_pipelines.wiring.connect import (
+    backup_of,
+    component,
+    endpoint,
+    layout,
+    object_store,
+    secret,
+    vector_store,
+)
 from ops_pipelines.wiring.site import Site
 
 if TYPE_CHECKING:
@@ -21,7 +32,22 @@ def collection_source(site: Site, name: str) -> PartSource:
     """What a backup reads. Raises SecretMissing, Unreachable, Refused."""
     if _kind(site, name) == "qdrant":
         return QdrantSource(name, _qdrant(site, name))
-    return CollectionSource(name, vector_store(site, name), sample=site.stack.drill.sample)
+    encrypt = backup_of(site).encrypt
+    sealed = encrypt is not None and encrypt.covers("collection", name)
+    return CollectionSource(
+        name,
+        vector_store(site, name),
+        sample=site.stack.drill.sample,
+        # What is sealed is stored under other digests: none of it could be taken over by those of its rows.
+        memory=None if sealed else site.state / "rows" / f"{name}.arrow",
+        stored=partial(_stored, site),
+    )
+
+
+def _stored(site: Site, entries: Sequence[FileEntry]) -> set[str]:
+    """Digests of the files that the bucket has, with their sizes."""
+    sizes = stored_sizes(object_store(site), layout(site), {entry.sha256 for entry in entries})
+    return {entry.sha256 for entry in entries if sizes.get(entry.sha256) == entry.size}
 
 
 def collection_target(site: Site, part: Part, scratch: Path) -> PartTarget | None:

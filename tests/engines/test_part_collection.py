@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
+import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ops_pipelines.adapters.milvus import MilvusStore
+from ops_pipelines.engines.parts._row_capture import RowCapture, Stored
+from ops_pipelines.engines.parts._row_merge import rows_of
 from ops_pipelines.engines.parts.collection import Choice, CollectionSource, CollectionTarget
 from ops_pipelines.engines.ports import Capture, Fetch, silent
 from ops_pipelines.errors import (
@@ -27,6 +34,8 @@ from ops_pipelines.errors import (
 )
 from ops_pipelines.policy.manifest import FileEntry, Manifest, Part, decode, encode
 from ops_pipelines.policy.plan import failed
+from ops_pipelines.policy.rowcolumns import to_columns, to_rows
+from ops_pipelines.policy.rowdigests import RowSum, row_digests
 from ops_pipelines.policy.rowfiles import Cuts
 from ops_pipelines.policy.vectors import CollectionSchema, FieldSchema, IndexSchema
 from tests.adapters.test_milvus import EVERYTHING, KEYS, bits, everything
@@ -467,3 +476,121 @@ def test_some_rows_and_another_name(vector_store: MilvusStore, name: str, tmp_pa
     assert vector_store.count(name) == len(rows)
     with pytest.raises(UsageError, match="already"):
         named.plan(part, None)
+
+
+def bucket_of(*captures: Capture) -> tuple[dict[str, Path], Stored]:
+    """The content that a bucket holds by now, and what tells of it."""
+    held = {c.entry.sha256: c.source for capture in captures for c in capture.files if c.source is not None}
+    return held, lambda entries: {entry.sha256 for entry in entries if entry.sha256 in held}
+
+
+def test_a_new_row_costs_a_row_and_not_the_file_of_its_neighbours(
+    vector_store: MilvusStore, name: str, tmp_path: Path
+) -> None:
+    rows = docs(3000)
+    fill(vector_store, name, DOCS, rows[:2900])
+    memory = tmp_path / "memory" / "rows.arrow"
+
+    def take(word: str, *before: Capture, **more: Any) -> Capture:
+        taken = capture(
+            vector_store, name, tmp_path / word, memory=memory, stored=bucket_of(*before)[1], **more
+        )
+        taken.proved()
+        return taken
+
+    first = take("a")
+    assert digests(take("same", first)) == digests(first)
+    assert all(one.stored == "before" for one in take("same2", first).files[1:])
+
+    vector_store.insert(name, rows[2900:2930])
+    vector_store.upsert(name, [{**row, "text": "another"} for row in rows[:20]])
+    vector_store.delete(name, [row["id"] for row in rows[100:125]])
+    second = take("b", first)
+    kinds = [one.entry.path.split("/")[0] for one in second.files]
+    assert kinds.count("delta") >= 1
+    assert kinds.count("gone") == 1
+    taken_over = [one for one in second.files if one.stored == "before"]
+    assert len(taken_over) > 0.8 * len(first.files)
+    sent = sum(one.entry.size for one in second.files if one.source is not None)
+    assert sent < 0.2 * sum(one.entry.size for one in first.files)
+
+    plain = capture(vector_store, name, tmp_path / "plain")
+    assert second.facts["digest"] == plain.facts["digest"]
+    assert second.facts["sample"] == plain.facts["sample"]
+    assert second.facts["rows"] == plain.facts["rows"] == 2905
+
+    part = part_of(name, second)
+    held, _ = bucket_of(first, second)
+
+    def fetch(entry: FileEntry, to: Path) -> None:
+        shutil.copy(held[entry.sha256], to)
+
+    target = CollectionTarget(name, vector_store, tmp_path / "scratch", batch=100)
+    place = target.stage(part, None, fetch, silent)
+    assert all_rows(vector_store, place) == all_rows(vector_store, name)
+    for full in (True, False):
+        assert failed(target.check(part, place, full=full)) == []
+    some = replace(target, choice=Choice('text == "another"'))
+    few = some.stage(part, "few", fetch, silent)
+    assert len(all_rows(vector_store, few)) == 20
+    assert failed(some.check(part, few, full=True)) == []
+    assert not list((tmp_path / "scratch").iterdir())
+
+    (tmp_path / "no folder").write_text("")
+    unkept = capture(vector_store, name, tmp_path / "unkept", memory=tmp_path / "no folder" / "rows.arrow")
+    unkept.proved()
+    assert digests(unkept) == digests(plain)
+    gone = capture(vector_store, name, tmp_path / "gone", memory=memory)  # the bucket has lost all
+    assert all(one.source is not None for one in gone.files)
+    memory.write_bytes(memory.read_bytes()[:-100])
+    assert all(one.source is not None for one in take("torn", first, second).files)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_whatever_changes_from_night_to_night_each_snapshot_holds_its_rows(tmp_path: Path, seed: int) -> None:
+    """No server: pages as it would give them, through files and back."""
+    schema = CollectionSchema((FieldSchema("id", "int64", primary=True), FieldSchema("n", "int64")))
+    cuts = Cuts(least=16, mean=32, most=64)
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        memory = Path(folder) / "memory" / "rows.arrow"
+        held: dict[str, Path] = {}
+        now = {chance.randrange(2000): 0 for _ in range(chance.choice([0, 5, 300, 600]))}
+
+        @contextmanager
+        def fetched(entry: FileEntry) -> Iterator[Path]:
+            yield held[entry.sha256]
+
+        for night in range(6):
+            for key in chance.sample(sorted(now), min(len(now), chance.choice([0, 3, 10, 200]))):
+                if chance.random() < 0.5:
+                    del now[key]
+                else:
+                    now[key] += 1
+            now.update({chance.randrange(2000): 9 for _ in range(chance.choice([0, 3, 10, 100]))})
+            rows = [{"id": key, "n": now[key]} for key in sorted(now)]
+            page = chance.randrange(1, 60)
+            pages = [to_columns(schema, rows[at : at + page]) for at in range(0, len(rows), page)]
+            lost = chance.choice([None, None, *sorted(held)])
+            there = set(held) - {lost}
+            made = Path(folder) / str(night)
+            with RowCapture(schema, made, cuts, 10, memory, lambda entries, there=there: there) as taken:
+                assert sum(1 for _ in taken.read("_default", iter(pages))) >= bool(rows)
+            taken.keep()
+            held.update({one.entry.sha256: one.source for one in taken.captured if one.source is not None})
+            assert not any(one.entry.sha256 == lost for one in taken.captured if one.source is None)
+            facts = {"files": taken.files, "begins": taken.begins}
+            part = Part("collection", "x", tuple(one.entry for one in taken.captured), facts)
+            assert len({entry.path for entry in part.files}) == len(part.files)
+
+            found = list(rows_of(part, "_default", schema, fetched, batch=7))
+            assert [row for _, batch in found for row in to_rows(schema, batch)] == rows
+            for path, (count, digest, first, last) in taken.files.items():
+                some = [batch for where, batch in found if where == path]
+                total = RowSum()
+                for batch in some:
+                    total.add(row_digests(schema, batch))
+                assert (total.rows, total.digest) == (count, digest)
+                assert some[0].column("id")[0].as_py() == first
+                assert some[-1].column("id")[-1].as_py() == last

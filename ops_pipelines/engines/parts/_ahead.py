@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -13,7 +13,7 @@ _WAIT = 0.1
 """Seconds after which a full queue is looked at again, for whether anybody still reads."""
 
 
-def ahead(items: Generator[Item, None, None], *, depth: int = 2) -> Iterator[Item]:
+def ahead(items: Generator[Item, None, None], *, depth: int = 2) -> Generator[Item, None, None]:
     """The items, up to `depth` of them fetched before they are asked for, by a thread of their own.
 
     What the iterator raises is raised here, in its place. Where the reader ends early the iterator is closed,

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import structlog
 
 from ops_pipelines.engines.parts._collection_check import check_place
 from ops_pipelines.engines.parts._collection_choice import Choice, Picked, schema_of
-from ops_pipelines.engines.parts._row_files import read_batches
+from ops_pipelines.engines.parts._row_merge import rows_of
 from ops_pipelines.engines.ports import Fetch, Progress, VectorStore
 from ops_pipelines.errors import (
     FormatTooNew,
@@ -34,7 +35,7 @@ from ops_pipelines.policy.collection_schema import SCHEMA_FILE, SchemaFile, deco
 from ops_pipelines.policy.manifest import FileEntry, Part
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.rowcolumns import to_rows
-from ops_pipelines.policy.rowfiles import partition_of
+from ops_pipelines.policy.rowfiles import kind_of
 from ops_pipelines.policy.schema_drift import check_name
 from ops_pipelines.policy.vectors import ROWS, CollectionSchema
 
@@ -92,21 +93,17 @@ class CollectionTarget:
         picked = Picked(self.choice, kept.schema)
         done, total = 0, part.facts.get("rows")
         progress(f"restore {self.name}", done, total, "rows")
-        for entry in part.files:
-            partition = partition_of(entry.path)
-            if partition is None or not self.choice.means(entry.path):
+        fetched = _Fetched(self.scratch, place, fetch)
+        held = {kind[1] for entry in part.files if (kind := kind_of(entry.path)) is not None}
+        for partition in sorted(held):
+            if self.choice.partitions and partition not in self.choice.partitions:
                 continue
-            file = self.scratch / f"{place}.parquet"
-            try:
-                fetch(entry, file)
-                for batch in read_batches(file, kept.schema, batch=self.batch):
-                    meant = picked.take(entry.path, batch) if self.choice else batch
-                    rows = to_rows(kept.schema, meant)
-                    self.store.insert(place, rows, partition=None if partition == "_default" else partition)
-                    done += len(rows)
-                    progress(f"restore {self.name}", done, total, "rows")
-            finally:
-                file.unlink(missing_ok=True)
+            for path, batch in rows_of(part, partition, kept.schema, fetched, batch=self.batch):
+                meant = picked.take(path, batch) if self.choice else batch
+                rows = to_rows(kept.schema, meant)
+                self.store.insert(place, rows, partition=None if partition == "_default" else partition)
+                done += len(rows)
+                progress(f"restore {self.name}", done, total, "rows")
         self.store.flush(place)
         self._index(place, kept.schema)
         self.store.load(place)
@@ -242,6 +239,24 @@ class CollectionTarget:
         try:
             fetch(entry, file)
             return file.read_bytes()
+        finally:
+            file.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """Brings a file of rows into the scratch folder for as long as it is read; several lie there side by side."""
+
+    folder: Path
+    place: str
+    fetch: Fetch
+
+    @contextmanager
+    def __call__(self, entry: FileEntry) -> Iterator[Path]:
+        file = self.folder / f"{self.place}.{entry.sha256[:16]}.parquet"
+        try:
+            self.fetch(entry, file)
+            yield file
         finally:
             file.unlink(missing_ok=True)
 

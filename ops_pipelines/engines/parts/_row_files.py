@@ -46,7 +46,10 @@ def write_rows(folder: Path, path: str, schema: CollectionSchema, batches: Seque
             if field.type == "float_vector"
         },
     )
-    content = memoryview(sink.getvalue())
+    return _written(folder, path, memoryview(sink.getvalue()))
+
+
+def _written(folder: Path, path: str, content: memoryview) -> Captured:
     file = folder / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
@@ -63,6 +66,23 @@ def read_batches(path: Path, schema: CollectionSchema, *, batch: int = 1000) -> 
                 raise _damaged(path, "its columns are not those of the collection's schema")
             yield from file.iter_batches(batch_size=batch)
     except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def write_keys(folder: Path, path: str, keys: Any) -> Captured:
+    """Write one file of keys to `folder / path`, and say what it holds."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table({"key": keys}), sink, compression="zstd", use_dictionary=False, write_statistics=False
+    )
+    return _written(folder, path, memoryview(sink.getvalue()))
+
+
+def read_keys(path: Path) -> Any:
+    """The keys of a file. Raises SnapshotDamaged."""
+    try:
+        return pq.read_table(path).column("key").combine_chunks()
+    except (pa.ArrowException, OSError, KeyError) as error:
         raise _damaged(path, str(error)) from error
 
 

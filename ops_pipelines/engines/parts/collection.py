@@ -7,12 +7,11 @@ backup stores only the files in which a row changed. A restore builds a new coll
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import structlog
 
@@ -20,21 +19,18 @@ from ops_pipelines.engines._blobs import file_digest
 from ops_pipelines.engines.parts._ahead import ahead
 from ops_pipelines.engines.parts._collection_choice import Choice
 from ops_pipelines.engines.parts._collection_target import CollectionTarget
-from ops_pipelines.engines.parts._row_files import slices, write_rows
+from ops_pipelines.engines.parts._row_capture import RowCapture, Stored, nothing_stored
 from ops_pipelines.engines.ports import Capture, Captured, Progress, VectorStore
 from ops_pipelines.errors import PartFailed
 from ops_pipelines.policy.collection_schema import SCHEMA_FILE, encode_schema
 from ops_pipelines.policy.manifest import FileEntry
-from ops_pipelines.policy.rowcolumns import Batch
-from ops_pipelines.policy.rowdigests import SCHEME, RowSum, digested
-from ops_pipelines.policy.rowfiles import Cuts, Cutter, Sample, file_path, key_hashes, partitions
-from ops_pipelines.policy.vectors import ROWS, CollectionSchema, CollectionState
+from ops_pipelines.policy.rowdigests import SCHEME
+from ops_pipelines.policy.rowfiles import Cuts, partitions
+from ops_pipelines.policy.vectors import ROWS, CollectionState
 
 __all__ = ["Choice", "CollectionSource", "CollectionTarget"]
 
 _log = structlog.get_logger()
-_ENCODERS = 1
-"""Files that are encoded at once."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,10 @@ class CollectionSource:
     """Rows whose digests are kept in the facts, for a light check of a restored copy."""
     cuts: Cuts = field(default_factory=Cuts)
     batch: int = 8000
+    memory: Path | None = None
+    """File that remembers what the last backup stored, so that a new row costs a row; None: every file is made."""
+    stored: Stored = nothing_stored
+    """Tells which of the last backup's files the bucket still has."""
     kind: str = "collection"
 
     def capture(self, scratch: Path, progress: Progress) -> Capture:
@@ -64,21 +64,24 @@ class CollectionSource:
         server = self.store.version()
         schema_file = scratch / SCHEMA_FILE
         schema_file.write_bytes(encode_schema(state, server))
-        with _Written(state.schema, scratch, self.cuts, self.sample) as written:
+        with RowCapture(state.schema, scratch, self.cuts, self.sample, self.memory, self.stored) as written:
             for partition in partitions(state.schema):
-                for page in ahead(self.store.batches(state.name, batch=self.batch, partition=partition)):
-                    written.add(partition or "_default", page)
-                    progress(f"read {self.name}", written.sum.rows, state.rows, "rows")
-                written.close()
+                pages = ahead(self.store.batches(state.name, batch=self.batch, partition=partition))
+                with closing(pages):
+                    for done in written.read(partition or "_default", pages):
+                        progress(f"read {self.name}", done, state.rows, "rows")
         after = self.store.count(state.name)
         still = state.rows == after == written.sum.rows
         files = (_captured(SCHEMA_FILE, schema_file), *written.captured)
         _log.info(
             "collection read", collection=state.name, rows=written.sum.rows, files=len(files), still=still
         )
-        return Capture(files, self._facts(state, server, written, after), "quiesced" if still else "fuzzy")
+        facts = self._facts(state, server, written, after)
+        return Capture(files, facts, "quiesced" if still else "fuzzy", proved=written.keep)
 
-    def _facts(self, state: CollectionState, server: str, written: _Written, after: int) -> Mapping[str, Any]:
+    def _facts(
+        self, state: CollectionState, server: str, written: RowCapture, after: int
+    ) -> Mapping[str, Any]:
         dimensions = {one.name: one.dimension for one in state.schema.vectors if one.dimension}
         return {
             "mode": ROWS,
@@ -94,6 +97,7 @@ class CollectionSource:
             "schema": json.loads(encode_schema(state, server)),
             "digest": written.sum.digest,
             "files": written.files,
+            "begins": written.begins,
             "sample": [list(entry) for entry in written.sample.rows],
             "cuts": asdict(self.cuts),
             "scheme": SCHEME,
@@ -103,77 +107,3 @@ class CollectionSource:
 
 def _captured(path: str, source: Path) -> Captured:
     return Captured(FileEntry(path, source.stat().st_size, file_digest(source)), source)
-
-
-class _Written:
-    """The files of rows as they are written, and what is counted on the way.
-
-    Files are encoded, hashed and written by threads of their own while the next rows are read."""
-
-    def __init__(self, schema: CollectionSchema, folder: Path, cuts: Cuts, sample: int) -> None:
-        self._schema = schema
-        self._folder = folder
-        self._cuts = cuts
-        self._cutter = Cutter(cuts)
-        self._open: _Open | None = None
-        self._pool = ThreadPoolExecutor(_ENCODERS, thread_name_prefix="rows")
-        self._waiting: deque[Future[Captured]] = deque()
-        self.sum = RowSum()
-        self.sample = Sample(sample)
-        self.captured: list[Captured] = []
-        self.files: dict[str, list[Any]] = {}
-        """Path -> number of its rows, their digest, first and last key."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def add(self, partition: str, page: Batch) -> None:
-        """Rows of a partition that follow, in order of their keys, those that came before."""
-        digests, sizes = digested(self._schema, page)
-        keys = page.column(self._schema.primary.name)
-        hashes = key_hashes(keys)
-        self.sum.add(digests)
-        self.sample.add(keys, hashes, digests)
-        for begins, rows in slices(page, self._cutter.begins(hashes, sizes)):
-            first, last = keys[rows.start].as_py(), keys[rows.stop - 1].as_py()
-            if begins:
-                self._finish()
-                self._open = _Open(file_path(partition, first), first)
-            if self._open is None:
-                raise AssertionError("the first row of all begins a file")
-            self._open.add(page.slice(rows.start, rows.stop - rows.start), digests[rows], last)
-
-    def _finish(self) -> None:
-        if self._open is None:
-            return
-        one, self._open = self._open, None
-        self.files[one.path] = [one.sum.rows, one.sum.digest, one.first, one.last]
-        if len(self._waiting) > _ENCODERS:
-            self.captured.append(self._waiting.popleft().result())
-        self._waiting.append(self._pool.submit(write_rows, self._folder, one.path, self._schema, one.batches))
-
-    def close(self) -> None:
-        """The end of a partition: the next row begins a file. Raises what writing a file has raised."""
-        self._finish()
-        while self._waiting:
-            self.captured.append(self._waiting.popleft().result())
-        self._cutter = Cutter(self._cuts)
-
-
-@dataclass
-class _Open:
-    """The file that rows are gathered for."""
-
-    path: str
-    first: Any
-    last: Any = None
-    batches: list[Batch] = field(default_factory=list)
-    sum: RowSum = field(default_factory=RowSum)
-
-    def add(self, rows: Batch, digests: Any, last: Any) -> None:
-        self.batches.append(rows)
-        self.sum.add(digests)
-        self.last = last
