@@ -19,7 +19,17 @@ from tools.parts import Part, PartError, all_parts, cache, command, debian
 from tools.parts import __main__ as installer
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-NAMES = {"postgres", "chromium", "prometheus", "ollama", "milvus", "seaweedfs", "milvus-lite", "supervisor"}
+NAMES = {
+    "postgres",
+    "chromium",
+    "prometheus",
+    "ollama",
+    "milvus",
+    "seaweedfs",
+    "milvus-lite",
+    "supervisor",
+    "redis",
+}
 
 
 @pytest.fixture
