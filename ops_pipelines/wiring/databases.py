@@ -14,6 +14,7 @@ from ops_pipelines.engines.ports import PartSource, PartTarget
 from ops_pipelines.errors import TargetUnsupported, UsageError
 from ops_pipelines.policy.manifest import Part
 from ops_pipelines.stack.data import Database
+from ops_pipelines.stack.operations import Backup
 from ops_pipelines.wiring.connect import backup_of, bucket_credentials, endpoint, layout, object_store, secret
 from ops_pipelines.wiring.site import Site
 
@@ -108,23 +109,36 @@ def _clickhouse(site: Site, declared: Database) -> ClickHouse:
     from ops_pipelines.adapters.clickhouse import ClickHouse, Handover
 
     backup, handover = backup_of(site), declared.handover
+    if backup.store_encryption is not None and backup.store_encryption.kind == "customer":
+        raise UsageError(
+            f"{site.name} keeps its bucket under a customer's key, which ClickHouse's BACKUP does not send",
+            remedy="use another kind of `store_encryption`, or `backup: none` for the ClickHouse database",
+        )
     access, key = secret(site, handover.access_key), secret(site, handover.secret_key)
+    token = None
     if access is None:
         access, key = secret(site, backup.access_key), secret(site, backup.secret_key)
+        token = secret(site, backup.session_token)
     if access is None:
         access, key, token = bucket_credentials(site.settings.environ)
-        if token is not None:
-            raise UsageError(
-                f"{site.name} opens its bucket by a session token, which ClickHouse does not take",
-                remedy=f"declare keys of its own: `handover: {{access_key: …, secret_key: …}}` at {declared.component}",
-            )
-    endpoint_url = handover.endpoint or backup.endpoint or f"https://s3.{backup.region}.amazonaws.com"
+    if token is not None:
+        raise UsageError(
+            f"{site.name} opens its bucket by a session token, which ClickHouse does not take",
+            remedy=f"declare keys of its own: `handover: {{access_key: …, secret_key: …}}` at {declared.component}",
+        )
     return ClickHouse(
         address=endpoint(site, declared.component),
         user=declared.user or "default",
         password=secret(site, declared.password),
-        handover=Handover(f"{endpoint_url.rstrip('/')}/{backup.bucket}", access, key),
+        handover=Handover(_bucket_url(backup, handover.endpoint), access, key),
     )
+
+
+def _bucket_url(backup: Backup, seen_as: str | None) -> str:
+    """Address of the bucket, in the style that the store asks for; `seen_as` is another endpoint of it."""
+    url = seen_as or backup.endpoint or f"https://s3.{backup.region}.amazonaws.com"
+    scheme, _, host = url.rstrip("/").partition("://")
+    return f"{scheme}://{host}/{backup.bucket}" if backup.path_style else f"{scheme}://{backup.bucket}.{host}"
 
 
 def _address(site: Site, declared: Database) -> SplitResult:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from ops_pipelines.wiring import snapshots
+from ops_pipelines.errors import UsageError
+from ops_pipelines.stack.operations import Backup
+from ops_pipelines.wiring import databases, snapshots
 from tests.servers.clickhouse import PASSWORD, USER, ClickHouseServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.qdrant import KEY, QdrantServer
@@ -101,3 +103,32 @@ def test_a_part_of_another_kind_has_no_place(declared: Stand) -> None:
     assert "database/queue" in " ".join([*plan.warnings, *(step.detail for step in plan.steps), repr(plan)])
     with pytest.raises(Exception, match="database/queue"):
         snapshots.restore(declared.site, manifest.snapshot, parts=["database/queue"], by="test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "url"),
+    [
+        ({}, "http://store:1/a-bucket"),
+        ({"path_style": False}, "http://a-bucket.store:1"),
+        ({"endpoint": None}, "https://s3.us-east-1.amazonaws.com/a-bucket"),
+    ],
+)
+def test_the_server_is_told_the_bucket_s_address(changes: dict[str, Any], url: str) -> None:
+    backup = Backup.model_validate({"bucket": "a-bucket", "endpoint": "http://store:1", **changes})
+    assert databases._bucket_url(backup, None) == url
+    assert databases._bucket_url(backup, "http://seen").startswith(("http://seen/", "http://a-bucket.seen"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"store_encryption": {"kind": "customer", "key": "salt"}}, "customer's key"),
+        ({"session_token": "salt"}, "session token"),
+    ],
+)
+def test_a_bucket_that_clickhouse_cannot_open_is_said(
+    declared: Stand, changes: dict[str, Any], words: str
+) -> None:
+    site = declared.change(backup={**declared.declared["backup"], **changes})
+    with pytest.raises(UsageError, match=words):
+        databases._clickhouse(site, site.stack.databases["traces"])
