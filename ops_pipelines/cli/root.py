@@ -27,6 +27,7 @@ from ops_pipelines.cli import (
     running,
     scaling,
     snapshots,
+    tuning,
 )
 from ops_pipelines.cli.output import Context, show_error, show_json
 from ops_pipelines.errors import OpsError
@@ -44,7 +45,18 @@ def cli(context: click.Context, verbose: bool) -> None:
     context.obj = Context(settings)
 
 
-for _module in (declarations, running, operating, backups, snapshots, restoring, models, scaling, doctoring):
+for _module in (
+    declarations,
+    running,
+    operating,
+    backups,
+    snapshots,
+    restoring,
+    models,
+    scaling,
+    tuning,
+    doctoring,
+):
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 

@@ -144,7 +144,7 @@ def _objective(word: str, what: str, seconds: float | None, wanted: float, remed
 
 def without_card(needs: Mapping[str, CardNeeds], cards: Sequence[Card] | str) -> dict[str, str]:
     """Components for which no card is free, with the reason. Those before them in `needs` have taken theirs."""
-    free = {} if isinstance(cards, str) else {card.index: card.free for card in cards}
+    free = {} if isinstance(cards, str) else {card.index: card.free or 0 for card in cards}  # unknown: none
     total = {} if isinstance(cards, str) else {card.index: card.memory for card in cards}
     refused: dict[str, str] = {}
     for name, need in needs.items():

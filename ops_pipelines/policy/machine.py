@@ -44,4 +44,5 @@ class Card:
     index: int
     name: str
     memory: int
-    free: int
+    free: int | None
+    """None where it is not known."""

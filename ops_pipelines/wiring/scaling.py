@@ -130,7 +130,7 @@ def _capacity(site: Site, name: str, current: int) -> int | None:
     if isinstance(cards, str):
         return current
     free = [card.free for card in cards if needs.gpu in (None, card.index)]
-    return current + sum(size // needs.gpu_memory for size in free)
+    return current + sum(size // needs.gpu_memory for size in free if size is not None)
 
 
 def _sources(
