@@ -14,7 +14,7 @@ from ops_pipelines.engines import snapshots as engine
 from ops_pipelines.engines.ports import Fence
 from ops_pipelines.errors import DeployFailed, LeaseHeld, LeaseLost
 from ops_pipelines.policy.manifest import Manifest, Part, encode
-from ops_pipelines.wiring import deployments, drills, parts, serving, snapshots
+from ops_pipelines.wiring import deployments, drills, parts, serving, snapshots, vectors
 from ops_pipelines.wiring.connect import drill_lease, lease, supervisor
 from ops_pipelines.wiring.serving import serving as serve
 from tests.engines import snapshot_kit
@@ -75,8 +75,8 @@ def test_a_drill_and_a_restore_share_no_scratch(stand: Stand, monkeypatch: pytes
         collections={"docs": {"store": "milvus", "fields": fields}},
     )
     seen: list[Path] = []
-    monkeypatch.setattr(parts, "vector_store", lambda site, name: None)
-    monkeypatch.setattr(parts, "CollectionTarget", lambda name, store, scratch: seen.append(scratch))
+    monkeypatch.setattr(vectors, "vector_store", lambda site, name: None)
+    monkeypatch.setattr(vectors, "CollectionTarget", lambda name, store, scratch: seen.append(scratch))
     manifest = Manifest(
         "20260102T030000Z-aaaaaa", "chat", "2026-01-02T03:00:00+00:00", (Part("collection", "docs", ()),)
     )

@@ -26,7 +26,7 @@ from ops_pipelines.errors import (
 )
 from ops_pipelines.policy.manifest import FileEntry, Part, Question
 from ops_pipelines.policy.processes import ProcessStatus
-from ops_pipelines.wiring import parts, restarting, snapshots
+from ops_pipelines.wiring import parts, process_target, snapshots
 from ops_pipelines.wiring.connect import lease
 from ops_pipelines.wiring.restarting import Rest, restart_steps
 from tests.engines import snapshot_kit
@@ -318,7 +318,7 @@ def programs(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Programs:
         "chat--drill.web.0": "running", "chatty.web.0": "running",
     }  # fmt: skip
     made = Programs(states, [])
-    monkeypatch.setattr(restarting, "supervisor", lambda settings: made)
+    monkeypatch.setattr(process_target, "supervisor", lambda settings: made)
     return made
 
 
