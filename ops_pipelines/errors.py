@@ -93,6 +93,10 @@ class ObjectMissing(StoreError):
     """An object that was expected is not in the bucket."""
 
 
+class ObjectLocked(StoreError):
+    """Some objects could not be deleted, as the bucket locks them; all others were."""
+
+
 class PreconditionFailed(StoreError):
     """A conditional write lost: the object exists already, or changed in between."""
 

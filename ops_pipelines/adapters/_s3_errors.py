@@ -35,6 +35,7 @@ def _kind(codes: str, error: type[OpsError], means: str, remedy: str) -> _Kind:
     return _Kind(frozenset(codes.split()), error, means, remedy)
 
 
+_LOCKED = ("ObjectLocked", "InvalidObjectState")
 _WIRE = boto.ConnectionError | boto.HTTPClientError | boto.ResponseStreamingError | boto.IncompleteReadError
 _CHECK = "check `bucket:`, `endpoint:` and `region:` of the backup"
 _KINDS = (
@@ -140,6 +141,12 @@ def translate(error: Exception, place: Place, action: str, key: str = "") -> Ops
     if isinstance(error, boto.ClientError):
         return _answered(error, place, what)
     return _unanswered(error, place, what)
+
+
+def is_locked(code: str, message: str) -> bool:
+    """Whether a deletion was refused by a lock. Amazon says AccessDenied for it, and why in words."""
+    words = message.lower()
+    return code in _LOCKED or any(word in words for word in ("object lock", "worm protected", "legal hold"))
 
 
 def missing(place: Place, action: str, key: str) -> OpsError:

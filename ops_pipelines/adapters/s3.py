@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ops_pipelines.adapters._s3_client import Connection, Encryption, client, requests_of
-from ops_pipelines.adapters._s3_errors import Place, attempts_of, code_of, explained, translate
+from ops_pipelines.adapters._s3_errors import Place, attempts_of, code_of, explained, is_locked, translate
 from ops_pipelines.adapters._s3_facts import facts, try_parts, try_wrong_digest
 from ops_pipelines.adapters._s3_fast import Fast
 from ops_pipelines.adapters._s3_probe import probe_bucket
 from ops_pipelines.adapters._s3_rate import Rate
 from ops_pipelines.adapters._s3_read import Reader, full_digest
 from ops_pipelines.adapters._s3_upload import PART, THREADS, WHOLE, Uploader, checksum
-from ops_pipelines.errors import PreconditionFailed, Refused, StoreError
+from ops_pipelines.errors import ObjectLocked, PreconditionFailed, Refused, StoreError
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.store import ObjectInfo
 
@@ -253,7 +253,9 @@ class S3Store:
                     )
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; an absent one is no error. Raises StoreError that names the first one refused."""
+        """Delete objects; an absent one is no error. Raises StoreError that names the first one refused, ObjectLocked
+        where all others were deleted."""
+        locked: list[str] = []
         for start in range(0, len(keys), _DELETES):
             batch = keys[start : start + _DELETES]
             with explained(self._place, "delete", batch[0]):
@@ -261,10 +263,17 @@ class S3Store:
                     Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
                 )
             for refused in answer.get("Errors", ()):
-                if refused.get("Code") != "NoSuchKey":
+                if is_locked(refused.get("Code", ""), refused.get("Message", "")):
+                    locked.append(refused.get("Key", ""))
+                elif refused.get("Code") != "NoSuchKey":
                     reason = ClientError({"Error": refused}, "DeleteObjects")
                     problem = translate(reason, self._place, "delete", refused.get("Key", ""))
                     raise StoreError(problem.message, remedy=problem.remedy) from reason
+        if locked:
+            raise ObjectLocked(
+                f"{self._place} locks {len(locked)} of {len(keys)} objects against deletion, such as {locked[0]}",
+                remedy="nothing need be done: they go at a later prune, once their retention has passed",
+            )
 
     def unfinished_uploads(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
         """(key, upload id, begun) of multipart uploads that were never completed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, tzinfo
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from ops_pipelines.engines.attempts import read_attempt
 from ops_pipelines.engines.ports import Fence, ObjectStore
 from ops_pipelines.engines.snapshots import SnapshotInfo, check_format, list_snapshots
+from ops_pipelines.errors import ObjectLocked
 from ops_pipelines.policy.layout import MARKS, Layout
 from ops_pipelines.policy.plan import Plan, Step
 from ops_pipelines.policy.retention import KeepRule, plan_prune
@@ -52,7 +54,18 @@ def prune(
     for step in plan.changes:
         snapshot = step.subject.removeprefix("snapshot/")
         fence.check()
-        store.delete([layout.manifest(stack, snapshot)])
+        try:
+            store.delete([layout.manifest(stack, snapshot)])
+        except ObjectLocked as error:
+            log.warning(
+                "snapshot is locked and stays", stack_name=stack, snapshot=snapshot, problem=error.message
+            )
+            plan = replace(
+                plan,
+                steps=tuple(one for one in plan.steps if one != step),
+                warnings=(*plan.warnings, f"{snapshot} stays: {error.message}"),
+            )
+            continue
         store.delete([layout.mark(stack, snapshot, kind) for kind in MARKS])
         log.info("snapshot removed", stack_name=stack, snapshot=snapshot, reason=step.detail)
     return plan

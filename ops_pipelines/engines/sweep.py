@@ -17,7 +17,7 @@ from ops_pipelines.engines._blobs import in_parallel
 from ops_pipelines.engines.lease import take_sweep_lease
 from ops_pipelines.engines.ports import Fence, ObjectStore
 from ops_pipelines.engines.snapshots import check_format, load_manifest, stacks_in
-from ops_pipelines.errors import FormatTooNew, LeaseHeld, SnapshotDamaged, SnapshotUnknown
+from ops_pipelines.errors import FormatTooNew, LeaseHeld, ObjectLocked, SnapshotDamaged, SnapshotUnknown
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.plan import Plan, Step
 
@@ -73,23 +73,31 @@ def sweep(store: ObjectStore, layout: Layout, *, holder: str, ttl: float, grace:
         with take_sweep_lease(store, layout, holder=holder, purpose="sweep", ttl=ttl) as (fence, take):
             fences = [fence, *(one for stack in stacks_in(store, layout) for one in take(stack))]
             waste = _waste(store, layout, grace)
-            _remove(store, waste, fences)
+            locked = _remove(store, waste, fences)
     except LeaseHeld as error:
         log.info("sweep postponed", reason=error.message)
         return Plan("sweep", (), (f"postponed: {error.message}",))
     log.info("swept", blobs=len(waste.blobs), bytes=sum(size for _, size in waste.blobs),
              uploads=len(waste.uploads), marks=len(waste.marks))  # fmt: skip
-    return Plan("sweep", waste.steps)
+    for words in locked:
+        log.warning("locked objects stay", problem=words)
+    return Plan("sweep", waste.steps, tuple(locked))
 
 
-def _remove(store: ObjectStore, waste: _Waste, fences: Sequence[Fence]) -> None:
+def _remove(store: ObjectStore, waste: _Waste, fences: Sequence[Fence]) -> list[str]:
+    """Remove it, and say what the bucket locks."""
+    locked: list[str] = []
     keys = [*(key for key, _ in waste.blobs), *waste.marks, *waste.staged]
     for start in range(0, len(keys), _BATCH):
         _check(fences)
-        store.delete(keys[start : start + _BATCH])
+        try:
+            store.delete(keys[start : start + _BATCH])
+        except ObjectLocked as error:
+            locked.append(error.message)
     for key, upload, _ in waste.uploads:
         _check(fences)
         store.abort_upload(key, upload)
+    return locked
 
 
 def _check(fences: Sequence[Fence]) -> None:

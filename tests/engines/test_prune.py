@@ -10,6 +10,8 @@ from ops_pipelines.engines.snapshots import list_snapshots, mark
 from ops_pipelines.errors import FormatTooNew, LeaseLost
 from ops_pipelines.stack.operations import Keep
 from tests.engines.snapshot_kit import LAYOUT, FreeFence, commit, keys
+from tests.servers.faults import Fault, faulty, first
+from tests.servers.seaweed import Seaweed
 
 KEEP = Keep(days=30, last=1)
 
@@ -74,3 +76,24 @@ def test_a_bucket_of_a_newer_version_is_left_alone(store: S3Store) -> None:
     store.put(LAYOUT.format, b'{"format": 2}')
     with pytest.raises(FormatTooNew):
         prune(store, LAYOUT, "chat", KEEP, fence=FreeFence())
+
+
+LOCKED = (
+    "<DeleteResult><Error><Key>{key}</Key><Code>AccessDenied</Code><Message>Access Denied because object protected "
+    "by object lock.</Message></Error></DeleteResult>"
+)
+"""As Amazon S3 answers (User Guide, Managing Object Lock, "How deletes work with S3 Object Lock")."""
+
+
+def test_a_locked_snapshot_stays_and_the_others_go(seaweed: Seaweed, bucket: str, store: S3Store) -> None:
+    newest, older, oldest = three(store)
+    with faulty(seaweed.endpoint) as proxy:
+        locked = LOCKED.format(key=LAYOUT.manifest("chat", oldest))
+        proxy.rule = first(1, Fault("answer", 200, content=locked), lambda one: "delete" in one.path)
+        wire = seaweed.store(bucket, endpoint=proxy.endpoint)
+        plan = prune(wire, LAYOUT, "chat", KEEP, fence=FreeFence())
+    (warning,) = plan.warnings
+    assert "locks 1 of 1 objects" in warning
+    left = {info.id for info in list_snapshots(store, LAYOUT, "chat")}
+    assert len(left & {oldest, older}) == 1
+    assert newest in left

@@ -31,6 +31,8 @@ class Fault:
     the middle of the answer's content."""
     status: int = 500
     code: str = "InternalError"
+    content: str = ""
+    """What is answered, instead of an error of that code."""
 
 
 @dataclass
@@ -102,7 +104,7 @@ def faulty(upstream: str, *, tls: ssl.SSLContext | None = None) -> Iterator[Prox
             elif fault is None:
                 self._pass(body, None)
             elif fault.kind == "answer":
-                self._say(fault.status, _ERROR.format(code=fault.code).encode())
+                self._say(fault.status, (fault.content or _ERROR.format(code=fault.code)).encode())
             elif fault.kind == "stall":
                 proxy.over.wait(60)
                 self.close_connection = True
