@@ -13,8 +13,9 @@ import pytest
 from ops_pipelines.engines import snapshots as engine
 from ops_pipelines.engines.ports import Fence
 from ops_pipelines.errors import DeployFailed, LeaseHeld, LeaseLost
+from ops_pipelines.policy.machine import Card
 from ops_pipelines.policy.manifest import Manifest, Part, encode
-from ops_pipelines.wiring import deployments, drills, parts, serving, snapshots, vectors
+from ops_pipelines.wiring import _drill_serving, deployments, drills, parts, serving, snapshots, vectors
 from ops_pipelines.wiring.connect import drill_lease, lease, supervisor
 from ops_pipelines.wiring.serving import serving as serve
 from tests.engines import snapshot_kit
@@ -274,3 +275,44 @@ def test_no_snapshot_is_restored_to_verify_beside_a_drill(stand: Stand) -> None:
     snapshot = snapshot_kit.commit(stand.store)
     with drill_lease(stand.site, "drill of X"), pytest.raises(LeaseHeld, match="drill of X"):
         snapshots.verify(stand.site, snapshot, depth="restored")
+
+
+# --- models ---
+
+
+def _with_a_chat_model(stand: Stand, **resources: object) -> Path:
+    """A model of the web server's, in a folder; it answers every path with a listing, as no model server does."""
+    folder = stand.folder / "models"
+    (folder / "m").mkdir(parents=True)
+    (folder / "m" / "weights.bin").write_bytes(b"weights")
+    stand.change(
+        components={"web": stand.web(kind="vllm", resources=resources)},
+        caches={"models": {"layout": "directory", "path": str(folder)}},
+        models={"m": {"source": "hf:a/m", "cache": "models", "served_by": "web"}},
+    )
+    return folder
+
+
+@pytest.mark.parametrize("free", [(), "NVML cannot be asked", (Card(0, "busy", 24 << 30, 1 << 30),)])
+def test_a_model_without_a_free_card_is_not_generated_and_not_passed(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, free: Any
+) -> None:
+    _with_a_chat_model(stand, gpus=1)
+    monkeypatch.setattr(_drill_serving.machine, "cards", lambda: free)
+    snapshots.backup(stand.site, by="test")
+    report = drills.drill(stand.site)
+    assert report.verdict == "not generated: no card"
+    [said] = [finding for finding in report.findings if finding.subject == "model/m"]
+    assert said.message.startswith("not generated: no card (no card: ")
+    assert report.rto is not None, "all of it was restored"
+    assert snapshots.listed(stand.site)[0].marks == {}, "neither drilled nor failed"
+    assert not supervisor(stand.site.settings).running(), "nothing was started"
+
+
+def test_a_model_that_is_started_must_answer(stand: Stand) -> None:
+    _with_a_chat_model(stand)
+    snapshots.backup(stand.site, by="test")
+    report = drills.drill(stand.site)
+    [said] = [finding for finding in report.findings if finding.subject == "model/m"]
+    assert (said.ok, report.verdict) == (None, "unknown")
+    assert "gives no answer" in said.message
