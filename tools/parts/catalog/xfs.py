@@ -11,5 +11,6 @@ PARTS = (
         binaries=("mkfs.xfs",),
         how_to_get="make parts (Debian: apt-get install xfsprogs)",
         debian=("xfsprogs",),
+        probe=("-V",),
     ),
 )
