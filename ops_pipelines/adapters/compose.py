@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ class Compose:
     environ: Mapping[str, str] = field(repr=False)
     secrets: Sequence[str] = field(default=(), repr=False)
     """Values that are masked in errors."""
+    known: dict[tuple[str, Path], dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+    """Answers about files that are named by their content, so that each is asked for once."""
 
     def version(self) -> str:
         """Version of the plugin. Raises CommandMissing where Docker or the plugin is not here."""
@@ -45,12 +47,23 @@ class Compose:
 
     def resolved(self, file: Path) -> dict[str, Any]:
         """The same of one file with every variable filled in: it may hold secrets, and goes nowhere."""
-        return self._model("-f", str(file), "config")
+        return self._once("config", file, lambda: self._model("-f", str(file), "config"))
 
     def hashes(self, file: Path) -> dict[str, str]:
         """Hash of each service's configuration, as Compose labels its containers."""
-        lines = self._run("-f", str(file), "config", "--hash", "*", timeout=_ASK).splitlines()
-        return {name: digest for name, _, digest in (line.strip().partition(" ") for line in lines) if digest}
+
+        def ask() -> dict[str, Any]:
+            lines = self._run("-f", str(file), "config", "--hash", "*", timeout=_ASK).splitlines()
+            found = (line.strip().partition(" ") for line in lines)
+            return {name: digest for name, _, digest in found if digest}
+
+        return self._once("hash", file, ask)
+
+    def _once(self, what: str, file: Path, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        key = (what, file)
+        if key not in self.known:
+            self.known[key] = ask()
+        return self.known[key]
 
     def up(
         self,

@@ -45,7 +45,7 @@ def require_supported(site: Site) -> None:
 def artifact(site: Site) -> Artifact:
     """The stack rendered for its target. Raises DeclarationError."""
     if site.stack.target.kind == "compose" and supported(site):
-        project = ComposeSite(site).render()
+        project = ComposeSite(site).project
         return Artifact(yaml.safe_dump(dict(project.model), sort_keys=False), (), project.digest)
     if not supported(site):
         text = json.dumps(site.stack.model_dump(mode="json"), indent=2, default=str)

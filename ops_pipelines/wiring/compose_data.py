@@ -50,7 +50,7 @@ def make_volumes(site: Site) -> None:
     """Make the project's volumes that are not there, as Compose would: what is pulled before the first start needs
     a place to lie."""
     here = ComposeSite(site)
-    project = here.render()
+    project = here.project
     for name, declared in (project.model.get("volumes") or {}).items():
         if not (declared or {}).get("external") and not (declared or {}).get("driver"):
             here.docker.make_volume(volume_name(project, name), project.name, name)
@@ -58,7 +58,7 @@ def make_volumes(site: Site) -> None:
 
 def _declared(here: ComposeSite, inside: PurePosixPath, components: tuple[str, ...]) -> list[str]:
     """The same by the project's files and the volumes that are there."""
-    project = here.render()
+    project = here.project
     found = []
     for component in components:
         mounts = []

@@ -26,7 +26,7 @@ def findings(here: ComposeSite) -> tuple[Finding, ...]:
         compose = here.tool(None).version()
     except OpsError as error:
         return (Finding("docker", False, error.message, error.remedy),)
-    project = here.render()
+    project = here.project
     found = [
         Finding("docker", True, f"Docker Engine {info.version}, {info.cpus} CPUs"),
         version_finding(compose),

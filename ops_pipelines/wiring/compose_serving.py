@@ -42,7 +42,7 @@ def serving(
     folders = {site.stack.caches[name].path: folder for name, folder in (caches or _live(site)).items()}
     taken: list[int] = []
     ports: dict[str, tuple[int, int]] = {}
-    project = here.render()
+    project = here.project
     resolved = here.tool(project).resolved(here.place(project))
     for name in wanted:
         inner = _inner_port(site, name, resolved)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ops_pipelines.adapters.compose import Compose
 from ops_pipelines.adapters.docker_engine import DockerEngine
@@ -90,8 +91,13 @@ class ComposeSite:
         """The engine."""
         return DockerEngine(self.environ)
 
-    def render(self) -> Project:
-        """The project as it is declared now. Raises UsageError, CommandMissing, CommandFailed."""
+    @cached_property
+    def _known(self) -> dict[tuple[str, Path], dict[str, Any]]:
+        return {}
+
+    @cached_property
+    def project(self) -> Project:
+        """The project as declared when first asked for. Raises UsageError, CommandMissing, CommandFailed."""
         model = self.tool(None).model(self.files, profiles=self.profiles, env_file=None)
         on = switched_on(model, self.profiles)
         return make_project(
@@ -123,7 +129,7 @@ class ComposeSite:
             return Compose(self.target.project, self.directory, self.environ)
         values = self._values(project.references)
         environ = {**self.environ, **project.variables, **values}
-        return Compose(project.name, self.directory, environ, tuple(values.values()))
+        return Compose(project.name, self.directory, environ, tuple(values.values()), self._known)
 
     def values_or_errors(self, project: Project) -> dict[str, str | None]:
         """Value of each secret variable; None where it cannot be had."""

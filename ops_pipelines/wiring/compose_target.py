@@ -21,7 +21,7 @@ from ops_pipelines.policy.compose_project import (
 )
 from ops_pipelines.policy.plan import Finding, Plan, Step, Verb
 from ops_pipelines.policy.processes import ProcessState
-from ops_pipelines.wiring import asking, revisions
+from ops_pipelines.wiring import asking, compose_preflight, revisions
 from ops_pipelines.wiring.compose_site import ComposeSite
 from ops_pipelines.wiring.site import Site
 
@@ -51,7 +51,7 @@ def plan(site: Site, *, to: int | None = None) -> Plan:
 
 def wanted(here: ComposeSite) -> Project:
     """The project as declared, with the replicas that scaling has chosen, which a deploy must not undo."""
-    project, standing = here.render(), before(here.site)
+    project, standing = here.project, before(here.site)
     for rule in here.site.stack.scaling.values():
         chooses = rule.mode != "observe" and rule.owner == "ops-pipelines"
         if standing is None or not chooses or rule.component not in project.services:
@@ -64,8 +64,6 @@ def wanted(here: ComposeSite) -> Project:
 
 def preflight(site: Site) -> tuple[Finding, ...]:
     """Everything that a deploy needs, the good findings too."""
-    from ops_pipelines.wiring import compose_preflight
-
     return compose_preflight.findings(ComposeSite(site))
 
 
@@ -78,7 +76,7 @@ def before(site: Site) -> Project | None:
 def deploy(site: Site, *, earlier: Revision | None, by: str, fence: Fence, progress: Progress) -> Deployed:
     """Deploy what is declared, or the `earlier` revision, under the stack's lease."""
     here = ComposeSite(site)
-    findings = preflight(site)
+    findings = compose_preflight.findings(here)
     refuse(findings)
     project = wanted(here) if earlier is None else from_json(earlier.artifact)
     note = "deploy" if earlier is None else f"rollback to {earlier.number}"
@@ -229,7 +227,7 @@ def down_plan(site: Site, *, volumes: bool) -> Plan:
 def logs(site: Site, component: str | None, *, lines: int, follow: bool) -> int:
     """Show what containers print, on this terminal; 0 where that went well."""
     here = ComposeSite(site)
-    project = before(site) or here.render()
+    project = before(site) or here.project
     if component is not None and component not in project.services:
         raise UsageError(
             f"{site.name} has no service {component!r}", remedy=f"its services: {', '.join(project.services)}"
@@ -240,5 +238,5 @@ def logs(site: Site, component: str | None, *, lines: int, follow: bool) -> int:
 def build(site: Site, components: Sequence[str]) -> int:
     """Build the images of the services that have a build section; 0 where that went well."""
     here = ComposeSite(site)
-    project = here.render()
+    project = here.project
     return here.tool(project).build(here.place(project), components)
