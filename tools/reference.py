@@ -6,10 +6,12 @@ python -m tools.reference --check   exits with 1 where one is not up to date
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -17,6 +19,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from ops_pipelines.policy.lint import RULES
+from ops_pipelines.policy.lint_compose import GROUPS
 from ops_pipelines.stack.base import Declared
 from ops_pipelines.stack.components import Port
 from ops_pipelines.stack.model import Stack
@@ -126,10 +129,30 @@ def lint_rules() -> str:
     return "\n".join([_MADE, _LINT.format(count=len(RULES)) + "\n".join(rows), ""])
 
 
+_GROUP = """# {title}
+
+{about} `ops-pipelines lint` holds every Compose file that it is given against these rules; see
+[how to lint your Compose files](../../how-to/lint-your-compose-files.md). Fault numbers are those of
+[the faults](../lint.md).
+"""
+
+
+def compose_rules(group: str) -> str:
+    """One group of rules on Compose files, from the docstrings."""
+    about, rules = GROUPS[group]
+    parts = [_MADE, _GROUP.format(title=f"Compose files: {group}", about=about)]
+    for rule in rules:
+        faults = ", ".join(str(number) for number in rule.faults)
+        story = inspect.cleandoc(rule.look.__doc__ or "")
+        parts.append(f"## {rule.code} {rule.name}\n\nFaults: {faults}.\n\n{story}\n")
+    return "\n".join(parts)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "stack-file.md": stack_file,
     "cli.md": command_line,
     "lint-rules.md": lint_rules,
+    **{f"lint/{group}.md": partial(compose_rules, group) for group in GROUPS},
 }
 
 
@@ -294,6 +317,7 @@ def main() -> int:
             continue
         stale.append(name)
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")
     if check and stale:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
+from ops_pipelines.cli._sarif import sarif
 from ops_pipelines.cli.output import Context, json_option, show_json, show_rows
 from ops_pipelines.policy.lint import RULES, SEVERITIES, Severity
+from ops_pipelines.policy.lint_compose import COMPOSE_RULES
+from ops_pipelines.policy.suppressions import RULES as SUPPRESSION_RULES
 from ops_pipelines.stack.loader import BrokenStack
 from ops_pipelines.stack.schema import stack_schema
 from ops_pipelines.wiring import deployments, linting
@@ -89,44 +92,74 @@ def schema() -> None:
     help="Exit with 1 where anything is found that is as bad as this, or worse.",
 )
 @click.option("--rules", is_flag=True, help="List the rules instead.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("text", "json", "sarif")),
+    default="text",
+    show_default=True,
+    help="How to answer. SARIF 2.1.0 is what code hosts and editors read.",
+)
 @json_option
 @click.pass_obj
-def lint(context: Context, paths: tuple[Path, ...], severity: Severity, rules: bool, as_json: bool) -> int:
-    """Look for known faults in stack files, in every profile of each. PATH: files or folders; default: all."""
+def lint(
+    context: Context, paths: tuple[Path, ...], severity: Severity, rules: bool, form: str, as_json: bool
+) -> int:
+    """Look for known faults in stack files (in every profile of each) and in Compose files, anybody's.
+
+    PATH: files or folders; default: all that lie beside the declared stacks.
+    """
+    form = "json" if as_json else form
     if rules:
-        _show_rules(as_json)
+        _show_rules(form == "json")
         return 0
     lines = linting.lint_paths(paths or linting.stack_files(context.settings), context.settings)
     bad = linting.at_or_over(lines, severity)
-    if as_json:
-        show_json({"good": not bad, "findings": [asdict(line) for line in lines]})
-        return 1 if bad else 0
+    if form == "json":
+        found = [asdict(line) for line in lines if not line.suppressed]
+        aside = [asdict(line) for line in lines if line.suppressed]
+        show_json({"good": not bad, "findings": found, "suppressed": aside})
+    elif form == "sarif":
+        show_json(sarif(lines))
+    else:
+        _show_lines(lines, severity)
+    return 1 if bad else 0
+
+
+def _show_lines(lines: Sequence[linting.Line], severity: Severity) -> None:
     for line in lines:
-        if line.severity == "info" and severity != "info":
+        if line.suppressed or (line.severity == "info" and severity != "info"):
             continue
         forms = f" [{', '.join(line.profiles)}]" if line.profiles else ""
         click.echo(f"{line.severity}: {line.message} ({line.rule}){forms}")
         click.echo(f"  {line.remedy}")
     click.echo(_summary(lines, severity))
-    return 1 if bad else 0
 
 
 def _summary(lines: Sequence[linting.Line], severity: Severity) -> str:
-    counts = {each: sum(1 for line in lines if line.severity == each) for each in SEVERITIES}
+    open_ = [line for line in lines if not line.suppressed]
+    aside = f", {len(lines) - len(open_)} suppressed" if len(open_) < len(lines) else ""
+    counts = {each: sum(1 for line in open_ if line.severity == each) for each in SEVERITIES}
     words = [f"{counts['error']} errors", f"{counts['warning']} warnings", f"{counts['info']} remarks"]
     hidden = "" if severity == "info" or not counts["info"] else " (--severity info shows them)"
-    return ", ".join(words) + hidden if lines else f"nothing was found ({len(RULES)} rules)"
+    count = len(RULES) + len(COMPOSE_RULES)
+    return ", ".join(words) + aside + hidden if open_ else f"nothing was found ({count} rules){aside}"
 
 
 def _show_rules(as_json: bool) -> None:
     rows = [{"rule": rule.name, "faults": list(rule.faults), "finds": rule.about} for rule in RULES]
+    rows += [
+        {"rule": f"{rule.code} {rule.name}", "faults": list(rule.faults), "finds": rule.about}
+        for rule in COMPOSE_RULES
+    ]
+    rows += [{"rule": code, "faults": [], "finds": about} for code, about in SUPPRESSION_RULES.items()]
     if as_json:
         show_json(rows)
         return
     show_rows(
         (
-            {**row, "faults": ", ".join(str(number) for number in rule.faults)}
-            for row, rule in zip(rows, RULES, strict=True)
+            {**row, "faults": ", ".join(str(number) for number in cast("list[int]", row["faults"]))}
+            for row in rows
         ),
         empty="no rules",
     )

@@ -12,13 +12,20 @@ import yaml
 
 from ops_pipelines.errors import DeclarationError, UsageError
 from ops_pipelines.policy.lint import RULES, SEVERITIES, LintFinding, Severity, lint_stack
+from ops_pipelines.policy.lint_compose import COMPOSE_RULES, UNREADABLE, lint_compose
 from ops_pipelines.policy.plan import Finding
+from ops_pipelines.policy.suppressions import IDLE, NO_REASON, UNKNOWN, Suppression, suppressions
+from ops_pipelines.policy.suppressions import RULES as SUPPRESSION_RULES
 from ops_pipelines.settings import Settings
 from ops_pipelines.stack.loader import LoadedStack, Position, Problem, load_stack
+from ops_pipelines.wiring.lint_files import compose, compose_below, read_compose_file
 from ops_pipelines.wiring.site import Site, linked
 
 DECLARATION = "declaration"
 """Name of the rule that a stack file can be loaded at all."""
+KNOWN_RULES = frozenset({
+    DECLARATION, UNREADABLE, *SUPPRESSION_RULES, *(rule.name for rule in RULES), *(rule.code for rule in COMPOSE_RULES),
+})  # fmt: skip
 _UNSET = re.compile(r"environment variable (\w+) is not set")
 _STAND_IN = "unset"
 _FILES = re.compile(r"(.+\.)?stack\.ya?ml")
@@ -40,6 +47,8 @@ class Line:
     remedy: str
     profiles: tuple[str, ...] = ()
     """Forms of the stack in which it is so; empty where it is so in all of them."""
+    suppressed: str = ""
+    """Why a comment in the file sets it aside; empty where none does."""
 
     @property
     def message(self) -> str:
@@ -62,40 +71,47 @@ def lint(site: Site) -> tuple[Finding, ...]:
 
 
 def lint_paths(paths: Sequence[Path], settings: Settings) -> tuple[Line, ...]:
-    """Findings on every stack file among some files and folders, in every profile, the worst first.
+    """Findings on every stack file and Compose file among some files and folders, the worst first.
 
-    A variable of the environment that is not set here is no fault of the file: it is a remark, and the file is
-    read on as if it held a word. Raises UsageError for a path that is not there, or a folder without stacks.
+    Stack files are looked at in every profile. A variable of the environment that is not set here is no fault of
+    the file: it is a remark, and the file is read on as if it held a word. What a comment sets aside is among the
+    findings, with its reason. Raises UsageError for a path that is not there, or a folder without such files.
     """
-    files = [file for path in paths for file in _files(path)]
-    lines = [line for file in dict.fromkeys(files) for line in _file(file, settings)]
-    return tuple(sorted(lines, key=lambda one: SEVERITIES.index(one.severity)))
+    files = dict.fromkeys(file for path in paths for file in _files(path))
+    lines: list[Line] = []
+    for file in files:
+        lines += lint_compose_file(file) if compose(file) else _file(file, settings)
+    marked = with_suppressions(dict.fromkeys(lines), [str(file) for file in files])
+    return tuple(sorted(marked, key=lambda one: SEVERITIES.index(one.severity)))
 
 
 def stack_files(settings: Settings) -> tuple[Path, ...]:
-    """The stack files of the settings' folders, relative to where the user stands."""
+    """The stack files and Compose files of the settings' folders, relative to where the user stands."""
     here = Path.cwd()
     folders = [folder for folder in settings.stacks_dirs if folder.is_dir()]
     near = [folder.relative_to(here) if folder.is_relative_to(here) else folder for folder in folders]
-    return tuple(file for folder in near for file in _below(folder))
+    return tuple(file for folder in near for file in (*_below(folder), *compose_below(folder)))
 
 
 def at_or_over(lines: Iterable[Line], severity: Severity) -> bool:
     """Whether any finding is at least as bad as that."""
     worst = SEVERITIES.index(severity)
-    return any(SEVERITIES.index(line.severity) <= worst for line in lines)
+    return any(SEVERITIES.index(line.severity) <= worst for line in lines if not line.suppressed)
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.exists():
-        raise UsageError(f"{path} is not there", remedy="name a stack file, or a folder with stack files")
-    found = _below(path)
+        raise UsageError(
+            f"{path} is not there", remedy="name a file, or a folder with stack or Compose files"
+        )
+    found = [*_below(path), *compose_below(path)]
     if not found:
         raise UsageError(
-            f"no stack file is in {path}",
-            remedy="stack files are named stack.yaml or NAME.stack.yaml, in the folder or one level below it",
+            f"no stack file and no Compose file is in {path}",
+            remedy="stack files are named stack.yaml or NAME.stack.yaml, in the folder or one level below it; "
+            "Compose files are YAML files with `services:` at the top",
         )
     return found
 
@@ -124,6 +140,16 @@ def _file(file: Path, settings: Settings) -> list[Line]:
         replace(line, profiles=tuple(named) if len(named) < len(chosen) else ())
         for line, named in merged.items()
     ]
+
+
+def lint_compose_file(file: Path) -> list[Line]:
+    """Findings on one Compose file; one fault that several services inherit is told once."""
+    told: dict[tuple[object, ...], Line] = {}
+    for each in lint_compose(read_compose_file(file)):
+        hit = each.hit
+        line = Line(each.code, hit.severity, *hit.at, hit.path, hit.found, hit.breaks, hit.remedy)
+        told.setdefault((each.code, *hit.at), line)
+    return list(told.values())
 
 
 def _profiles(file: Path, settings: Settings) -> tuple[str, ...]:
@@ -175,6 +201,47 @@ class _Filled(dict[str, str]):
     def get(self, name: str, default: Any = None) -> Any:
         """The value; where the file has a default of its own, that counts as before."""
         return self[name] if dict.__contains__(self, name) or default is not None else None
+
+
+def with_suppressions(lines: Iterable[Line], files: Iterable[str]) -> Iterator[Line]:
+    """The findings, those marked that a comment sets aside, and what is wrong with the comments themselves."""
+    comments = {file: tuple(suppressions(_text(file))) for file in files}
+    used: set[tuple[str, int]] = set()
+    for line in lines:
+        by = next((one for one in comments.get(line.file, ()) if one.holds(line.rule, line.line)), None)
+        if by is not None:
+            used.add((line.file, by.line))
+        yield replace(line, suppressed=by.reason) if by else line
+    for file, found in comments.items():
+        for one in found:
+            yield from _about(file, one, used=(file, one.line) in used)
+
+
+def _about(file: str, one: Suppression, *, used: bool) -> Iterator[Line]:
+    """What is wrong with a comment that sets findings aside."""
+    unknown = [rule for rule in one.rules if rule not in KNOWN_RULES]
+    if not one.rules or not one.reason:
+        lacking = "a rule" if not one.rules else "a reason"
+        remedy = "write `# ops-lint: ignore RULE because REASON`"
+        words = (f"a suppression without {lacking}", "it sets nothing aside", remedy)
+        yield Line(NO_REASON, "error", file, one.line, one.column, "", *words)
+    elif unknown:
+        words = (
+            f"{', '.join(unknown)}, which is no rule",
+            "it sets nothing aside",
+            "see `ops-pipelines lint --rules`",
+        )
+        yield Line(UNKNOWN, "warning", file, one.line, one.column, "", *words)
+    elif not used:
+        words = ("a suppression where nothing is found", "it hides what comes later", "take the comment out")
+        yield Line(IDLE, "info", file, one.line, one.column, "", *words)
+
+
+def _text(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return ""
 
 
 def _warnings(problems: Iterable[Problem]) -> list[Line]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from ops_pipelines.policy.lint.rule import Found, Rule, started
 from ops_pipelines.stack.model import Stack
 
-_MOVING = re.compile(r"(^|[-_.])(latest|nightly|main|master|edge|dev|rolling|canary|snapshot)($|[-_.])")
-_EXACT = re.compile(r"\d+\.\d+\.\d+|\d{8}|[0-9a-f]{12,}")
+MOVING = re.compile(r"(^|[-_.])(latest|nightly|main|master|edge|dev|rolling|canary|snapshot)($|[-_.])")
+EXACT = re.compile(r"\d+\.\d+\.\d+|\d{8}|[0-9a-f]{12,}")
 
 
 def image_floats(stack: Stack) -> Iterator[Found]:
@@ -23,7 +23,7 @@ def image_floats(stack: Stack) -> Iterator[Found]:
         tag = _tag(component.image)
         if tag is None:
             found = f"{component.image}, without a tag"
-        elif _MOVING.search(tag) or not any(letter.isdigit() for letter in tag):
+        elif MOVING.search(tag) or not any(letter.isdigit() for letter in tag):
             found = f"the tag `{tag}`, which moves"
         else:
             continue
@@ -35,9 +35,9 @@ def image_inexact(stack: Stack) -> Iterator[Found]:
     """A tag of a series (`7-alpine`, `25.8`): patches come by themselves, and so do their faults."""
     for name, component in started(stack).items():
         tag = _tag(component.image or "")
-        if tag is None or "@sha256:" in (component.image or "") or _MOVING.search(tag):
+        if tag is None or "@sha256:" in (component.image or "") or MOVING.search(tag):
             continue
-        if any(letter.isdigit() for letter in tag) and not _EXACT.search(tag):
+        if any(letter.isdigit() for letter in tag) and not EXACT.search(tag):
             yield Found(
                 f"components.{name}.image", f"the tag `{tag}`, which names no patch",
                 "where it is a series, each pull may bring another patch",

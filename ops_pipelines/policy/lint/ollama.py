@@ -10,7 +10,7 @@ from ops_pipelines.stack.components import Component
 from ops_pipelines.stack.model import Stack
 
 # envconfig/config.go of Ollama 0.17, and what its runners read themselves.
-_KNOWN = frozenset({
+KNOWN = frozenset({
     "OLLAMA_AUTH", "OLLAMA_CONTEXT_LENGTH", "OLLAMA_DEBUG", "OLLAMA_EDITOR", "OLLAMA_FLASH_ATTENTION",
     "OLLAMA_GPU_OVERHEAD", "OLLAMA_HOST", "OLLAMA_KEEP_ALIVE", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_LIBRARY_PATH",
     "OLLAMA_LLM_LIBRARY", "OLLAMA_LOAD_TIMEOUT", "OLLAMA_MAX_LOADED_MODELS", "OLLAMA_MAX_QUEUE",
@@ -18,20 +18,20 @@ _KNOWN = frozenset({
     "OLLAMA_NO_CLOUD", "OLLAMA_NUM_PARALLEL", "OLLAMA_ORIGINS", "OLLAMA_REGISTRY_MAXSTREAMS",
     "OLLAMA_REMOTES", "OLLAMA_SCHED_SPREAD", "OLLAMA_VULKAN",
 })  # fmt: skip
-_NEVER = {
+NEVER = {
     "OLLAMA_NUM_THREAD": "set `num_thread` in the model's parameters (Modelfile or request)",
     "OLLAMA_NUM_GPU": "set `num_gpu` in the model's parameters (Modelfile or request)",
     "OLLAMA_GPU_MEMORY_FRACTION": "reserve memory with OLLAMA_GPU_OVERHEAD, in bytes",
     "OLLAMA_NODE_ID": "take it out: replicas of Ollama know nothing of each other",
 }
-_GONE = {
+GONE = {
     "OLLAMA_MAX_VRAM": "reserve memory with OLLAMA_GPU_OVERHEAD, in bytes",
     "OLLAMA_TMPDIR": "take it out: nothing is unpacked any more",
     "OLLAMA_RUNNERS_DIR": "take it out: runners come with the program",
     "OLLAMA_INTEL_GPU": "use OLLAMA_VULKAN=1 for Intel cards",
     "OLLAMA_HOME": "set OLLAMA_MODELS",
 }
-_LIBRARIES = ("cpu", "cuda_", "rocm", "vulkan", "metal", "mlx")
+LIBRARIES = ("cpu", "cuda_", "rocm", "vulkan", "metal", "mlx")
 _OFF = ("", "0", "false", "f")
 
 
@@ -40,17 +40,17 @@ def ollama_setting(stack: Stack) -> Iterator[Found]:
     for name, component in _ollamas(stack):
         for variable in component.environment:
             path = f"components.{name}.environment.{variable}"
-            if not variable.startswith("OLLAMA_") or variable in _KNOWN:
+            if not variable.startswith("OLLAMA_") or variable in KNOWN:
                 continue
-            if variable in _NEVER:
+            if variable in NEVER:
                 yield Found(
-                    path, f"{variable}, which Ollama does not read", "it sets nothing", _NEVER[variable]
+                    path, f"{variable}, which Ollama does not read", "it sets nothing", NEVER[variable]
                 )
-            elif variable in _GONE:
+            elif variable in GONE:
                 found = f"{variable}, which Ollama no longer reads"
-                yield Found(path, found, "it sets nothing", _GONE[variable], "warning")
+                yield Found(path, found, "it sets nothing", GONE[variable], "warning")
             else:
-                near = difflib.get_close_matches(variable, sorted(_KNOWN), 1)
+                near = difflib.get_close_matches(variable, sorted(KNOWN), 1)
                 remedy = f"did you mean {near[0]}?" if near else "take it out, or look it up for your version"
                 found = f"{variable}, which Ollama 0.17 does not read"
                 yield Found(path, found, "it sets nothing", remedy, "warning")
@@ -60,7 +60,7 @@ def ollama_library(stack: Stack) -> Iterator[Found]:
     """OLLAMA_LLM_LIBRARY with a name that is none: Ollama falls back to the processor, ten times slower."""
     for name, component in _ollamas(stack):
         library = component.environment.get("OLLAMA_LLM_LIBRARY")
-        if library and not library.startswith(_LIBRARIES):
+        if library and not library.startswith(LIBRARIES):
             yield Found(
                 f"components.{name}.environment.OLLAMA_LLM_LIBRARY", f"`{library}`, which Ollama does not have",
                 "it would run on the processor", "take it out; for Intel cards use OLLAMA_VULKAN=1",

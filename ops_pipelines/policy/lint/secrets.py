@@ -11,11 +11,11 @@ from ops_pipelines.stack.components import Component
 from ops_pipelines.stack.model import Stack
 from ops_pipelines.stack.safeguards import Hooks
 
-_DEFAULTS = re.compile(
+DEFAULTS = re.compile(
     r"minioadmin|sk-1234|changeme|change[-_]?me|password123|mysecret(key)?|admin123|letmein|supersecret"
     r"|some[-_]?secret|your[-_].*|rustfsadmin|miniosecret|myredissecret"
 )
-_OPEN: Mapping[str, tuple[str, ...]] = {
+OPEN: Mapping[str, tuple[str, ...]] = {
     "POSTGRES_HOST_AUTH_METHOD": ("trust",),
     "ALLOW_EMPTY_PASSWORD": ("yes", "true", "1"),
     "MYSQL_ALLOW_EMPTY_PASSWORD": ("yes", "true", "1"),
@@ -28,7 +28,7 @@ _ASKS = {
     "postgres": ((), ("POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE", "PGPASSWORD")),
     "clickhouse": ((), ("CLICKHOUSE_PASSWORD", "CLICKHOUSE_PASSWORD_FILE")),
 }
-_BLANK = re.compile(r"(pass(word|wd)?|secret|api[_-]?key|master[_-]?key|salt)$", re.IGNORECASE)
+BLANK = re.compile(r"(pass(word|wd)?|secret|api[_-]?key|master[_-]?key|salt)$", re.IGNORECASE)
 
 
 def default_credentials(stack: Stack) -> Iterator[Found]:
@@ -40,7 +40,7 @@ def default_credentials(stack: Stack) -> Iterator[Found]:
         texts += _leaves(component.settings, f"{where}.settings")
         for path, text in texts:
             value = text.rpartition("=")[2] if ".command." in path else text
-            if _DEFAULTS.fullmatch(value.strip().lower()):
+            if DEFAULTS.fullmatch(value.strip().lower()):
                 yield Found(
                     path, "a credential that is in every manual (not shown)", "whoever finds the port is in",
                     "make one of 32 random characters and refer to it: a secret under `secrets`, "
@@ -53,10 +53,10 @@ def open_door(stack: Stack) -> Iterator[Found]:
     for name, component in stack.components.items():
         for key, value in component.environment.items():
             path = f"components.{name}.environment.{key}"
-            if value.strip().lower() in _OPEN.get(key, ()):
+            if value.strip().lower() in OPEN.get(key, ()):
                 breaks = "whoever reaches the port is in"
                 yield Found(path, f"{key}: {value}", breaks, "take it out and give the server a password")
-            elif not value.strip() and _BLANK.search(key):
+            elif not value.strip() and BLANK.search(key):
                 breaks = "most servers take a blank password for none"
                 remedy = f"refer to a secret in components.{name}.secrets"
                 yield Found(path, f"{key} set to nothing", breaks, remedy)

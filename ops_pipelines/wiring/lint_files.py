@@ -1,0 +1,47 @@
+"""Where lint finds Compose files, and how it reads them with the files that they extend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ops_pipelines.stack.compose_file import ComposeFile, Document, is_compose, parse, read_compose
+
+_ENDS = (".yaml", ".yml")
+_SKIPPED = frozenset({"node_modules", "__pycache__", "vendor"})
+
+
+def compose(file: Path) -> bool:
+    """Whether a file is a Compose file; one that cannot be read is none."""
+    try:
+        return file.suffix in _ENDS and is_compose(file.read_bytes())
+    except OSError:
+        return False
+
+
+def compose_below(folder: Path) -> list[Path]:
+    """The Compose files in a folder and all below it, whatever their names. Hidden folders are left out."""
+    return [file for file in _yaml(folder) if compose(file)]
+
+
+def read_compose_file(file: Path) -> ComposeFile:
+    """A Compose file with what its services extend. What cannot be read is among its problems."""
+    return read_compose(file.read_bytes(), str(file), _other)
+
+
+def _other(asking: str, name: str) -> Document | None:
+    """A file that another names, relative to that one."""
+    path = Path(os.path.normpath(Path(asking).parent / name))
+    try:
+        return parse(path.read_bytes(), str(path))
+    except (OSError, ValueError):
+        return None
+
+
+def _yaml(folder: Path) -> Iterator[Path]:
+    for where, inner, names in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and name not in _SKIPPED)
+        for name in sorted(names):
+            if name.endswith(_ENDS) and not name.startswith("."):
+                yield Path(where) / name
