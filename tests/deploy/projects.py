@@ -57,7 +57,7 @@ class Form:
     def compose_profiles(self) -> tuple[str, ...]:
         """Compose profiles that its files know."""
         services = [one for file in self.files for one in _raw(file)["services"].values()]
-        return tuple(sorted({name for one in services for name in one.get("profiles") or ()}))
+        return tuple(sorted({name for one in services if one for name in one.get("profiles") or ()}))
 
     @property
     def choices(self) -> Iterator[tuple[str, ...]]:
@@ -69,6 +69,10 @@ class Form:
         """The project as Compose resolves it; without a choice, with every Compose profile that the form declares."""
         named = {one.compose_profile for one in self.declared.components.values() if one.compose_profile}
         return _resolved(self.files, tuple(sorted(named)) if profiles is None else profiles)
+
+    def as_written(self) -> dict[str, Any]:
+        """The project with its variables as they stand: what a deploy reads."""
+        return _resolved(self.files, (), "--no-interpolate")
 
     @property
     def services(self) -> Services:
@@ -126,11 +130,11 @@ def _plain(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
 
 
 @functools.cache
-def _resolved(files: tuple[Path, ...], profiles: tuple[str, ...]) -> dict[str, Any]:
+def _resolved(files: tuple[Path, ...], profiles: tuple[str, ...], *options: str) -> dict[str, Any]:
     words = [word for file in files for word in ("-f", str(file))]
     words += [word for name in profiles for word in ("--profile", name)]
     done = subprocess.run(
-        [require("compose").path, *words, "config", "--format", "json"],
+        [require("compose").path, *words, "config", *options, "--format", "json"],
         env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environ_of(*files)},
         capture_output=True,
         text=True,

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from ops_pipelines.policy.compose_profiles import switched_on
 from ops_pipelines.policy.programs import endpoints
 from ops_pipelines.settings import load_settings
 from ops_pipelines.stack.components import Component
@@ -26,6 +27,14 @@ def test_compose_accepts_every_choice_of_profiles(form: Form) -> None:
     always = set(form.project(())["services"])
     for chosen in form.choices:
         assert always <= set(form.project(chosen)["services"])
+
+
+@every_form
+def test_a_deploy_reads_the_same_services(form: Form) -> None:
+    for chosen in form.choices:
+        assert set(switched_on(form.as_written(), chosen)["services"]) == set(
+            form.project(chosen)["services"]
+        )
 
 
 @every_form
@@ -140,23 +149,25 @@ def test_a_slow_start_is_no_failure(form: Form) -> None:
 
 @every_form
 def test_every_volume_is_kept_or_named_as_left_out(form: Form) -> None:
-    stack, project = form.declared, form.project()
+    stack = form.declared
     held = {one.component for one in stack.databases.values()}
     held |= {one.store for one in stack.collections.values()}
-    places = {name: one.path for name, one in stack.volumes.items()}
-    places |= {name: one.path for name, one in stack.caches.items()}
+    cached = {one.served_by: stack.caches[one.cache].path for one in stack.models.values() if one.cache}
     for name, service in form.services.items():
-        mounts = {
-            one["source"]: one["target"] for one in service.get("volumes") or () if one["type"] == "volume"
-        }
-        declared = {key: path for key, path in stack.components[name].volumes.items() if key in mounts}
-        for source, target in mounts.items():
-            if name in held:
+        declared = stack.components[name].volumes
+        for mount in service.get("volumes") or ():
+            source, target = mount.get("source", ""), mount["target"]
+            if mount["type"] != "volume" or (name in held and source not in declared):
                 continue  # a server's own files are kept by its rows
-            where = f"/var/lib/docker/volumes/{project['volumes'][source]['name']}/_data"
-            assert any(path.startswith(where) for path in places.values()), f"{name}: {source}"
-            assert declared.get(source, target) == target, f"{name}: {source}"
-            assert source not in stack.volumes or source in declared, f"{name}: {source}"
+            assert declared.get(source) == target, f"{name}: {source}"
+            if source in stack.volumes:
+                assert f"{stack.volumes[source].path}/".startswith(f"{target}/"), f"{name}: {source}"
+            else:
+                assert source in stack.caches, f"{name}: {source}"
+    for name, path in cached.items():
+        if stack.components[name or ""].address is None:
+            targets = [one["target"] for one in form.services[name or ""]["volumes"]]
+            assert any(path.startswith(target) for target in targets), f"{name}: {path}"
 
 
 @pytest.mark.parametrize("stack", sorted({form.stack for form in FORMS}))

@@ -20,6 +20,8 @@ AS_ROOT = {
     "vllm/vllm-openai": "keeps its caches under /root",
     "ghcr.io/berriai/litellm": "keeps Prisma's engines under /root",
     "ollama/ollama": "keeps its models under /root; cards are opened by their group",
+    "quay.io/coreos/etcd": "its volume is root's",
+    "milvusdb/milvus": "its /var/lib/milvus is root's",
     "chrislusf/seaweedfs": "its /data is root's",
     "ghcr.io/open-webui/open-webui": "its data folder is root's",
     "langflowai/langflow": "its volume is root's, as the image has no such folder",
