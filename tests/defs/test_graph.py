@@ -39,9 +39,16 @@ def test_schedules_are_off_where_this_version_cannot_act() -> None:
         OPS_PROFILES="obelisk=dev",
         LITELLM_MASTER_KEY="a", LITELLM_SALT_KEY="b", OBELISK_POSTGRES_PASSWORD="c", OPENAI_API_KEY="d",
     )  # fmt: skip
-    schedules = build(fleet).get_repository_def().schedule_defs
-    assert len(schedules) == 6
-    assert {one.default_status for one in schedules} == {dg.DefaultScheduleStatus.STOPPED}
+    loaded = fleet.stacks[0]
+    target = loaded.stack.target.model_copy(update={"files": ["a-file-that-is-not-there.yaml"]})
+    changed = dataclasses.replace(loaded, stack=loaded.stack.model_copy(update={"target": target}))
+    for stack, status in (
+        (loaded, dg.DefaultScheduleStatus.RUNNING),
+        (changed, dg.DefaultScheduleStatus.STOPPED),
+    ):
+        schedules = build(dataclasses.replace(fleet, stacks=(stack,))).get_repository_def().schedule_defs
+        assert len(schedules) == 6
+        assert {one.default_status for one in schedules} == {status}
 
 
 def test_a_schedule_that_is_null_is_not_there(fleet: Fleet) -> None:
