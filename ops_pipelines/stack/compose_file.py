@@ -100,12 +100,12 @@ class Service:
                 return self.command[index + 1] if index + 1 < len(self.command) else word._replace(text="")
         return None
 
-    @property
+    @cached_property
     def image(self) -> str:
         """The image; '' where it is built, or not said."""
         return "" if self.entry("build") else self.text("image")
 
-    @property
+    @cached_property
     def profiles(self) -> frozenset[str]:
         """Profiles that switch it on; none: it is always on."""
         return frozenset(item.text for item in self.items("profiles") if isinstance(item, Scalar))

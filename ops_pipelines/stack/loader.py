@@ -80,7 +80,7 @@ def load_stack(
 
 
 @contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
+def collector_at_rest() -> Iterator[None]:
     """What is read stays: to look through it for garbage, again and again, takes longer than to read it."""
     gc.disable()
     try:
@@ -89,7 +89,7 @@ def _collector_at_rest() -> Iterator[None]:
         gc.enable()  # whatever it was: two threads that restored it for each other could leave it off
 
 
-@_collector_at_rest()
+@collector_at_rest()
 def load_all(
     dirs: Iterable[Path],
     *,

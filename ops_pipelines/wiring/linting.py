@@ -17,7 +17,7 @@ from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.suppressions import IDLE, NO_REASON, UNKNOWN, Suppression, suppressions
 from ops_pipelines.policy.suppressions import RULES as SUPPRESSION_RULES
 from ops_pipelines.settings import Settings
-from ops_pipelines.stack.loader import LoadedStack, Position, Problem, load_stack
+from ops_pipelines.stack.loader import LoadedStack, Position, Problem, collector_at_rest, load_stack
 from ops_pipelines.wiring.lint_files import compose, compose_below, read_compose_file
 from ops_pipelines.wiring.site import Site, linked
 
@@ -70,6 +70,7 @@ def lint(site: Site) -> tuple[Finding, ...]:
     return found if any(each.ok is not True for each in found) else (good, *found)
 
 
+@collector_at_rest()
 def lint_paths(paths: Sequence[Path], settings: Settings) -> tuple[Line, ...]:
     """Findings on every stack file and Compose file among some files and folders, the worst first.
 
