@@ -95,7 +95,7 @@ def forms() -> list[Form]:
     for file in stack_files():
         for profile in load_stack(file, environ=environ_of(file)).profiles:
             form = Form(file.parent.name, profile)
-            if isinstance(form.declared.target, ComposeTarget) and all(one.is_file() for one in form.files):
+            if isinstance(form.declared.target, ComposeTarget):
                 found.append(form)
     return found
 

@@ -11,7 +11,7 @@ from ops_pipelines.policy.programs import endpoints
 from ops_pipelines.settings import load_settings
 from ops_pipelines.stack.components import Component
 from ops_pipelines.wiring import linting
-from tests.deploy.projects import DEPLOY, ROOT, Form, forms
+from tests.deploy.projects import DEPLOY, ROOT, Form, forms, stack_files
 
 FORMS = forms()
 every_form = pytest.mark.parametrize("form", FORMS, ids=str)
@@ -20,6 +20,10 @@ every_form = pytest.mark.parametrize("form", FORMS, ids=str)
 def _here(form: Form) -> dict[str, Component]:
     """Components that the stack runs itself."""
     return {name: one for name, one in form.declared.components.items() if one.address is None}
+
+
+def test_every_stack_has_a_form_on_compose() -> None:
+    assert {form.stack for form in FORMS} == {file.parent.name for file in stack_files()}
 
 
 @every_form
@@ -164,10 +168,10 @@ def test_every_volume_is_kept_or_named_as_left_out(form: Form) -> None:
                 assert f"{stack.volumes[source].path}/".startswith(f"{target}/"), f"{name}: {source}"
             else:
                 assert source in stack.caches, f"{name}: {source}"
-    for name, path in cached.items():
-        if stack.components[name or ""].address is None:
-            targets = [one["target"] for one in form.services[name or ""]["volumes"]]
-            assert any(path.startswith(target) for target in targets), f"{name}: {path}"
+    for server, path in cached.items():
+        if stack.components[server or ""].address is None:
+            targets = [one["target"] for one in form.services[server or ""]["volumes"]]
+            assert any(path.startswith(target) for target in targets), f"{server}: {path}"
 
 
 @pytest.mark.parametrize("stack", sorted({form.stack for form in FORMS}))

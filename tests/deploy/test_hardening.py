@@ -20,6 +20,7 @@ AS_ROOT = {
     "vllm/vllm-openai": "keeps its caches under /root",
     "ghcr.io/berriai/litellm": "keeps Prisma's engines under /root",
     "ollama/ollama": "keeps its models under /root; cards are opened by their group",
+    "alpindale/aphrodite-openai": "keeps its caches under /root",
     "quay.io/coreos/etcd": "its volume is root's",
     "milvusdb/milvus": "its /var/lib/milvus is root's",
     "chrislusf/seaweedfs": "its /data is root's",
