@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ops_pipelines.stack._merge import Entry, Items, Node, Position, Scalar, Table
@@ -32,7 +32,7 @@ _JOINED = frozenset({
     "configs", "group_add", "external_links", "links", "extra_hosts", "env_file", "profiles",
 })  # fmt: skip
 _BY_NAME = frozenset({"environment", "labels", "depends_on", "networks"})
-_COMPOSE_TAGS = ("`!reset`", "`!override`")
+_RESET, _OVERRIDE = "`!reset`", "`!override`"
 _DEEP = 20
 
 
@@ -46,7 +46,7 @@ class Service:
     extends_at: Position | None = None
     """Where it says that it extends another; None where it does not."""
     unread: bool = False
-    """It extends something that cannot be read: what is missing here may be there."""
+    """It extends or is laid over something that is not read: what is missing here may be there."""
 
     def entry(self, *keys: str) -> Entry | None:
         """The value at a path of keys."""
@@ -119,16 +119,8 @@ class ComposeFile:
     root: Table
     services: Mapping[str, Service]
     problems: tuple[Problem, ...]
-
-    @property
-    def partial(self) -> bool:
-        """Whether it is laid over or put together with others, so that what is missing may be there."""
-        stem = self.path.rpartition("/")[2]
-        bare = any(
-            not any(each.entry(key) for key in ("image", "build", "extends", "provider"))
-            for each in self.services.values()
-        )
-        return bare or ".override." in stem or "include" in self.root.entries
+    partial: bool
+    """Whether it is laid over or put together with others, so that what is missing may be there."""
 
     def names(self, kind: str) -> frozenset[str]:
         """Names under `volumes`, `networks`, `secrets` or `configs`."""
@@ -163,17 +155,22 @@ def unset_variables(text: str) -> tuple[str, ...]:
     return tuple(found) if "$" in text else ()
 
 
-def read_compose(data: bytes, path: str, other: Reader) -> ComposeFile:
-    """A Compose file of bytes. `other` reads files that services extend."""
+def read_compose(data: bytes, path: str, other: Reader, *, laid_over: bool = False) -> ComposeFile:
+    """A Compose file of bytes. `other` reads files that services extend; `laid_over`: it is an override of another."""
     document = parse(data, path)
-    problems = [each for each in document.problems if not any(tag in each.found for tag in _COMPOSE_TAGS)]
+    tags = {(each.at, tag) for each in document.problems for tag in (_RESET, _OVERRIDE) if tag in each.found}
+    problems = [
+        each for each in document.problems if not any(tag in each.found for tag in (_RESET, _OVERRIDE))
+    ]
+    reset = {at for at, tag in tags if tag == _RESET}
+    source = _Source(path, document, other, frozenset(at for at, _ in tags))
     written = document.root.entries.get("services")
     services: dict[str, Service] = {}
     if written is not None and isinstance(written.node, Table):
         for name, entry in written.node.entries.items():
             if isinstance(entry.node, Table):
-                services[name] = _service(name, entry, document, path, other, problems)
-            else:
+                services[name] = _service(name, entry, source, problems)
+            elif entry.node.at not in reset:
                 words = (
                     "a service without keys",
                     "Compose refuses the file",
@@ -184,17 +181,40 @@ def read_compose(data: bytes, path: str, other: Reader) -> ComposeFile:
         at = written.at if written else Position(path, 1, 1)
         words = ("`services` without services", "there is nothing to start", "write services under it")
         problems.append(Problem(*at, "services", *words))
-    return ComposeFile(path, document.root, services, tuple(problems))
+    laid = (
+        laid_over
+        or bool(reset)
+        or ".override." in path.rpartition("/")[2]
+        or any(map(_bare, services.values()))
+    )
+    if laid:
+        services = {name: replace(each, unread=True) for name, each in services.items()}
+    return ComposeFile(
+        path, document.root, services, tuple(problems), partial=laid or "include" in document.root.entries
+    )
 
 
-def _service(
-    name: str, entry: Entry, document: Document, path: str, other: Reader, problems: list[Problem]
-) -> Service:
+def _bare(service: Service) -> bool:
+    return not any(service.entry(key) for key in ("image", "build", "extends", "provider"))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What services of one file are put together from."""
+
+    path: str
+    document: Document
+    other: Reader
+    replacing: frozenset[Position]
+    """Places of values that replace what they are laid over: tagged `!override` or `!reset`."""
+
+
+def _service(name: str, entry: Entry, source: _Source, problems: list[Problem]) -> Service:
     table, extends, unread = entry.node, None, False
     assert isinstance(table, Table)  # noqa: S101 - the caller asked
     if (said := table.entries.get("extends")) is not None:
         extends = said.at
-        laid = _extended(table, document, path, other, ())
+        laid = _extended(table, source, ())
         if isinstance(laid, str):
             unread = True
             words = (laid, "Compose refuses the file", "name a service that is there, and its file")
@@ -204,9 +224,7 @@ def _service(
     return Service(name, entry.key_at, table, extends, unread)
 
 
-def _extended(
-    table: Table, document: Document, path: str, other: Reader, seen: tuple[tuple[str, str], ...]
-) -> Table | str:
+def _extended(table: Table, source: _Source, seen: tuple[tuple[str, str], ...]) -> Table | str:
     """The keys of a service over those that it extends, or what is wrong."""
     said = table.entries.get("extends")
     if said is None:
@@ -219,9 +237,10 @@ def _extended(
     )
     words = {key: filled(each.text) for key, each in keys.items() if isinstance(each, Scalar)}
     name, file = words.get("service", ""), words.get("file")
-    there: Document | None = document
+    there: Document | None = source.document
+    path = source.path
     if file:
-        there = other(path, file)
+        there = source.other(path, file)
         if there is None:
             return f"extends a service of `{file}`, which cannot be read"
         path = there.root.at.file
@@ -231,25 +250,26 @@ def _extended(
     base = services.node.entries.get(name) if services and isinstance(services.node, Table) else None
     if there is None or base is None or not isinstance(base.node, Table):
         return f"extends `{name}`, which is not in {file or 'this file'}"
-    below = _extended(base.node, there, path, other, (*seen, (path, name)))
-    return below if isinstance(below, str) else _over(below, table)
+    below = _extended(base.node, replace(source, path=path, document=there), (*seen, (path, name)))
+    return below if isinstance(below, str) else _over(below, table, source.replacing)
 
 
-def _over(base: Table, over: Table, path: tuple[str, ...] = ()) -> Table:
+def _over(base: Table, over: Table, replacing: frozenset[Position], path: tuple[str, ...] = ()) -> Table:
     entries = dict(base.entries)
     for key, entry in over.entries.items():
         below = base.entries.get(key)
-        entries[key] = (
-            entry if below is None else Entry(entry.key_at, _laid(key, below.node, entry.node, path))
-        )
+        if below is None or entry.node.at in replacing:
+            entries[key] = entry
+        else:
+            entries[key] = Entry(entry.key_at, _laid(key, below.node, entry.node, replacing, path))
     return Table(entries, over.at)
 
 
-def _laid(key: str, base: Node, over: Node, path: tuple[str, ...]) -> Node:
+def _laid(key: str, base: Node, over: Node, replacing: frozenset[Position], path: tuple[str, ...]) -> Node:
     if not path and key in _BY_NAME:
         base, over = _named(base), _named(over)
     if isinstance(base, Table) and isinstance(over, Table):
-        return _over(base, over, (*path, key))
+        return _over(base, over, replacing, (*path, key))
     if not path and key in _JOINED and isinstance(base, Items) and isinstance(over, Items):
         # One place in a container holds one volume: the later one.
         taken = {_mounted(item) for item in over.items} if key == "volumes" else set()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ops_pipelines.stack.compose_file import ComposeFile, Document, is_compose, parse, read_compose
 
 _ENDS = (".yaml", ".yml")
+_BASES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+_OVERRIDE = re.compile(r"(docker-)?compose[.-].+\.ya?ml")
 _SKIPPED = frozenset({"node_modules", "__pycache__", "vendor"})
 
 
@@ -26,8 +29,14 @@ def compose_below(folder: Path) -> list[Path]:
 
 
 def read_compose_file(file: Path) -> ComposeFile:
-    """A Compose file with what its services extend. What cannot be read is among its problems."""
-    return read_compose(file.read_bytes(), str(file), _other)
+    """A Compose file with what its services extend. What cannot be read is among its problems.
+
+    `compose.gpu.yaml` beside a `compose.yaml` is taken for an override of that one.
+    """
+    over = _OVERRIDE.fullmatch(file.name) is not None and any(
+        (file.parent / base).exists() for base in _BASES
+    )
+    return read_compose(file.read_bytes(), str(file), _other, laid_over=over)
 
 
 def _other(asking: str, name: str) -> Document | None:

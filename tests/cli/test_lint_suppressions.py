@@ -187,3 +187,8 @@ def test_a_folder_of_compose_files_needs_no_stack(ops: CommandLine, tmp_path: Pa
         if one["severity"] == "error"
     }
     assert named == {"a/b/any.yml", "docker-compose.yaml"}
+
+
+def test_a_comment_without_a_reason_holds_for_nothing() -> None:
+    (one,) = suppressions("b # ops-lint: ignore OPS-C201\n")
+    assert not one.holds("OPS-C201", 1)

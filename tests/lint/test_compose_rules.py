@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ops_pipelines.policy.lint_compose import COMPOSE_RULES, GROUPS, UNREADABLE, ComposeFinding, lint_compose
 from ops_pipelines.stack.compose_file import Document, is_compose, parse, read_compose
+from ops_pipelines.wiring.linting import Line, lint_compose_file
 from tests.lint.compose_cases import CASES
 
 
@@ -146,3 +149,30 @@ def test_tags_of_compose_are_understood() -> None:
 def test_the_tree_is_read_once_for_what_an_alias_names() -> None:
     document = parse(b"x: &x {image: 'a:1.0.0'}\nservices: {a: *x, b: {<<: *x, mem_limit: 1g}}\n", "f")
     assert document.complete
+
+
+def test_what_overrides_replaces_what_it_extends() -> None:
+    text = (
+        "services:\n  a: {image: 'x:1.0.0', ports: ['127.0.0.1:80:80']}\n"
+        "  b: {extends: {service: a}, ports: TAG['127.0.0.1:81:80']}\n"
+    )
+    assert _found("OPS-C104", text.replace("TAG", ""))
+    assert not _found("OPS-C104", text.replace("TAG", "!override "))
+
+
+def test_a_service_that_is_reset_is_not_missed() -> None:
+    text = "services:\n  a: !reset null\n  b: {image: 'x:1.0.0', volumes: ['data:/data']}\n"
+    assert {one.hit.severity for one in _lint(text)} <= {"info"}
+    assert _found("OPS-C100", text.replace("!reset ", ""))
+
+
+def test_a_file_beside_the_one_that_it_overrides_is_not_asked_for_names(tmp_path: Path) -> None:
+    for name in ("compose.yaml", "compose.gpu.yaml"):
+        text = "services: {a: {image: 'x:1.0.0', volumes: ['data:/data']}}\n"
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert [line.rule for line in _errors(tmp_path / "compose.yaml")] == ["OPS-C105"]
+    assert _errors(tmp_path / "compose.gpu.yaml") == []
+
+
+def _errors(file: Path) -> list[Line]:
+    return [line for line in lint_compose_file(file) if line.severity == "error"]

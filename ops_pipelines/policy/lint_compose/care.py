@@ -36,7 +36,7 @@ def no_rotation(file: ComposeFile) -> Iterator[Hit]:
 def _whole(file: ComposeFile) -> Iterator[Service]:
     """Services that this file starts itself, not those that it only changes."""
     for service in file.services.values():
-        if service.entry("image") or service.entry("build"):
+        if not service.unread and (service.entry("image") or service.entry("build")):
             yield service
 
 

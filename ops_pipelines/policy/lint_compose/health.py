@@ -107,7 +107,12 @@ def start_short(file: ComposeFile) -> Iterator[Hit]:
 def none(file: ComposeFile) -> Iterator[Hit]:
     """A server without a health check: nobody waits until it answers, and nobody sees that it has stopped."""
     for service in file.services.values():
-        if not service.entry("healthcheck") and kind_of(service) and not _ends(service):
+        if (
+            not service.unread
+            and not service.entry("healthcheck")
+            and kind_of(service)
+            and not _ends(service)
+        ):
             yield Hit(
                 service.at, f"services.{service.name}", "no health check",
                 "`up --wait` and `depends_on` take started for ready",

@@ -89,6 +89,10 @@ _KINDS = {
 }
 _BY_WORD = {word: kind for kind, words in _KINDS.items() for word in words}
 _ALL = ("", "0.0.0.0", "::", "[::]")  # noqa: S104 - they are looked for, not bound
+PORT = re.compile(
+    r"((\[[0-9a-fA-F:]*\]|[0-9a-fA-F:]*::[0-9a-fA-F:]*|[\w.-]+):([\d-]+)?:|[\d-]+:)?\d+(-\d+)?(/(tcp|udp|sctp))?"
+)
+"""A short port as Compose reads it: `[HOST:][PUBLISHED:]TARGET[/PROTOCOL]`."""
 _SHORT = re.compile(
     r"(?:(?P<host>\[[0-9a-fA-F:]*\]|[^:]*):)??(?:(?P<published>[\d-]*):)?(?P<target>[\d-]+)(?:/(?P<protocol>\w+))?"
 )

@@ -234,6 +234,8 @@ def cache_forgotten(file: ComposeFile) -> Iterator[Hit]:
     Every `up` after a change then downloads all of it again.
     """
     for service in _of(file, "ollama", "vllm", "aphrodite"):
+        if service.unread:
+            continue
         where = _kept_at(service)
         mounted = list(targets(service))
         held = [source for source, target, _ in mounted if target and _within(where, target)]

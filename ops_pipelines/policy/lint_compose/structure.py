@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from ops_pipelines.policy.lint_compose.rule import (
+    PORT,
     ComposeRule,
     Hit,
     Published,
@@ -33,13 +34,14 @@ _KNOWN_PORTS = {
 def depends_missing(file: ComposeFile) -> Iterator[Hit]:
     """A service that depends on one that the file does not have: Compose refuses the whole file.
 
-    Most often the line came with `extends`, from a file where the other service is.
+    Most often the line came with `extends`, from a file where the other service is. `required: false` is for services
+    that a profile switches off, and does not help here.
     """
     if file.partial:
         return
     for name, service in file.services.items():
-        for other, at, said in named(service.entry("depends_on")):
-            if other in file.services or _optional(said):
+        for other, at, _ in named(service.entry("depends_on")):
+            if other in file.services:
                 continue
             came = " (it came by `extends`)" if at.file != file.path or _inherited(service, at) else ""
             yield Hit(
@@ -96,6 +98,51 @@ def port_taken(file: ComposeFile) -> Iterator[Hit]:
                 f"port {first.published[0]} of the host for {two.name}{came}, which {one.name} has too",
                 "the second to start finds the port taken",
                 "give each a port of its own, or none: services reach each other without published ports",
+            )  # fmt: skip
+
+
+def depends_cycle(file: ComposeFile) -> Iterator[Hit]:
+    """Services that wait for one another in a circle: Compose refuses the file."""
+    waits = {
+        name: [other for other, *_ in named(each.entry("depends_on"))] for name, each in file.services.items()
+    }
+    told: set[str] = set()
+    for name, service in file.services.items():
+        way = _way(name, waits)
+        if way is None or name in told:
+            continue
+        told |= set(way)
+        at = next(at for other, at, _ in named(service.entry("depends_on")) if other == way[1])
+        circle = " -> ".join(way)
+        yield Hit(
+            _here(file, service, at), f"services.{name}.depends_on", circle, "Compose refuses the file",
+            "let one of them start without the other, and try again until it answers",
+        )  # fmt: skip
+
+
+def _way(start: str, waits: Mapping[str, Sequence[str]]) -> tuple[str, ...] | None:
+    """The shortest way from a service back to itself, or None."""
+    ways: list[tuple[str, ...]] = [(start,)]
+    seen = {start}
+    for way in ways:
+        for other in waits.get(way[-1], ()):
+            if other == start:
+                return (*way, start)
+            if other not in seen:
+                seen.add(other)
+                ways.append((*way, other))
+    return None
+
+
+def port_unread(file: ComposeFile) -> Iterator[Hit]:
+    """A port that Compose cannot read (`127.0.0.1:6379`, without the port of the container): it refuses the file."""
+    for name, service in file.services.items():
+        for item in service.items("ports"):
+            if not isinstance(item, Scalar) or "$" in item.text or PORT.fullmatch(item.text):
+                continue
+            yield Hit(
+                _here(file, service, item.at), f"services.{name}.ports", f"`{item.text[:40]}`, which is no port",
+                "Compose refuses the file", 'write "[ADDRESS:]PORT:PORT" in quotes, such as "127.0.0.1:6379:6379"',
             )  # fmt: skip
 
 
@@ -271,4 +318,6 @@ RULES = (
     ComposeRule("OPS-C109", "host-port-inside", (19,), host_port_inside),
     ComposeRule("OPS-C110", "laid-over", (16,), no_image),
     ComposeRule("OPS-C111", "version-key", (16,), version_key),
+    ComposeRule("OPS-C112", "depends-cycle", (16,), depends_cycle),
+    ComposeRule("OPS-C113", "port-unread", (16,), port_unread),
 )
