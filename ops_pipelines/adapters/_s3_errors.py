@@ -62,7 +62,8 @@ _KINDS = (
         "InvalidAccessKeyId SignatureDoesNotMatch ExpiredToken InvalidToken TokenRefreshRequired",
         Refused,
         "the credentials are unknown, wrong or expired",
-        "check the secrets that `access_key:` and `secret_key:` refer to, and the endpoint",
+        "check the secrets that `access_key:` and `secret_key:` refer to (with --bucket: AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY), and the endpoint",
     ),
     _kind(
         "RequestTimeTooSkewed RequestExpired",
