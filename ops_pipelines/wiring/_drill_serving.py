@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from ops_pipelines.adapters import machine
-from ops_pipelines.adapters.generation import ollama_words, openai_words
 from ops_pipelines.engines.drill import Served
 from ops_pipelines.engines.ports import Embedder
 from ops_pipelines.errors import Refused
@@ -18,6 +17,7 @@ from ops_pipelines.wiring import parts as part_wiring
 from ops_pipelines.wiring.connect import embedder, served_name
 from ops_pipelines.wiring.serving import serving
 from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.writing import write
 
 _PROMPT = "Count from one to five:"
 
@@ -73,7 +73,9 @@ def _startable(site: Site, model: Model, caches: Mapping[str, str]) -> str | Non
     if model.served_by is None or model.cache not in caches or model.role == "adapter":
         return None
     declared = site.stack.components.get(model.served_by)
-    if declared is None or declared.address is not None or not declared.command or not declared.ports:
+    if declared is None or declared.address is not None or not declared.ports:
+        return None
+    if site.stack.target.kind == "process" and not declared.command:  # an image knows its own
         return None
     return model.served_by
 
@@ -90,16 +92,4 @@ def _vector(server: Embedder, name: str) -> Callable[[], str]:
 
 
 def _words(site: Site, model: str, at: str) -> Callable[[], str]:
-    declared = site.stack.models[model]
-    name = served_name(site, model)
-
-    def probe() -> str:
-        if site.stack.components[declared.served_by or ""].kind == "ollama":
-            text = ollama_words(at, name, _PROMPT)
-        else:
-            text = openai_words(at, name, _PROMPT, chat=declared.role != "completion")
-        if not text.strip():
-            raise Refused(f"{name} answered nothing", remedy="look at the log of its server")
-        return f"wrote {len(text)} characters"
-
-    return probe
+    return lambda: f"wrote {len(write(site, model, _PROMPT, at))} characters"

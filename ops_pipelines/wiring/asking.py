@@ -10,14 +10,17 @@ from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring import data
 from ops_pipelines.wiring.connect import embedder, served_name, vector_store
 from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.writing import write
 
 
 def smoke(site: Site) -> tuple[Finding, ...]:
-    """Ask the stack what it must be able to answer: a vector, and a search with it."""
+    """Ask the stack what it must be able to answer: a vector and a search with it, or a few words."""
     asked = site.stack.smoke
     if asked is None:
         return ()
     try:
+        if site.stack.models[asked.model].role != "embedding":
+            return (Finding("smoke/text", True, f"{len(write(site, asked.model, asked.text))} characters"),)
         server = embedder(site, asked.model)
         vector = server.embed(served_name(site, asked.model), [asked.text])[0]
         found = [Finding("smoke/embedding", True, f"a vector of {len(vector)} numbers")]

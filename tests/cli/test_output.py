@@ -92,7 +92,10 @@ def test_progress_says_each_end_once(capsys: pytest.CaptureFixture[str]) -> None
         for done in (0, 512, 1024, 1024):
             report("store x", done, 1024, "bytes")
         report("verify", 3, 3, "blobs")
-    assert capsys.readouterr().err.splitlines() == ["store x: 1.0 KiB of 1.0 KiB", "verify: 3 of 3 blobs"]
+    assert capsys.readouterr().err.splitlines() == [
+        "store x: 1.0 KiB of 1.0 KiB, 100 %",
+        "verify: 3 blobs of 3 blobs, 100 %",
+    ]
 
 
 # --- ends ---
@@ -205,7 +208,7 @@ def test_a_deploy_looks_before_it_pulls(cli: CommandLine, monkeypatch: pytest.Mo
 def test_a_drill_ends_by_its_verdict(
     cli: CommandLine, monkeypatch: pytest.MonkeyPatch, verdict: Any, code: int
 ) -> None:
-    report = drills.DrillReport(MANIFEST.snapshot, verdict, (MILD,), None, 0, 1.5, 60.0, 2048, False)
+    report = drills.DrillReport(MANIFEST.snapshot, verdict, (MILD,), None, 0, 2.5, 60.0, 2048, False, rto=1.5)
     monkeypatch.setattr(drills, "drill", lambda *words, **more: report)
     answer = cli("drill", "a")
     assert answer.code == code
