@@ -130,6 +130,7 @@ class ComposeFile:
 
 def is_compose(data: bytes) -> bool:
     """Whether bytes look like a Compose file: `services:` at the top, and no stack file."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
     return bool(_SERVICES.search(data)) and not _STACK.search(data)
 
 
@@ -177,7 +178,7 @@ def read_compose(data: bytes, path: str, other: Reader, *, laid_over: bool = Fal
                     "give it an image, or remove it",
                 )
                 problems.append(Problem(*entry.at, f"services.{name}", *words))
-    elif document.complete:
+    elif document.complete and (written is not None or "include" not in document.root.entries):
         at = written.at if written else Position(path, 1, 1)
         words = ("`services` without services", "there is nothing to start", "write services under it")
         problems.append(Problem(*at, "services", *words))

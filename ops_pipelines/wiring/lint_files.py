@@ -16,9 +16,9 @@ _SKIPPED = frozenset({"node_modules", "__pycache__", "vendor"})
 
 
 def compose(file: Path) -> bool:
-    """Whether a file is a Compose file; one that cannot be read is none."""
+    """Whether a file is a Compose file, by its name or what it holds; one that cannot be read is none."""
     try:
-        return file.suffix in _ENDS and is_compose(file.read_bytes())
+        return file.suffix in _ENDS and (is_compose(file.read_bytes()) or file.name in _BASES)
     except OSError:
         return False
 

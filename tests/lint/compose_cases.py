@@ -163,6 +163,7 @@ CASES: list[tuple[str, str, str, str, int, str]] = [
     ("OPS-C201", "services:\n  a:\n    image: ghcr.io/x/y\n", "x/y", "x/y:1.2.3", 3, "error"),
     ("OPS-C201", "services:\n  a:\n    image: x:${TAG:-latest}\n", "latest", "1.2.3", 3, "error"),
     ("OPS-C202", "services:\n  a:\n    image: redis:7-alpine\n", "redis:7-", "redis:7.4.2-", 3, "info"),
+    ("OPS-C202", "services:\n  a:\n    image: postgres:17-alpine\n", "17-", "17.2-", 3, "info"),
     (
         "OPS-C301",
         "services:\n  a:\n    image: x:1.0.0\n    environment: {KEY: '${KEY:-sk-1234}'}\n",

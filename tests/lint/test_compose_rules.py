@@ -8,6 +8,7 @@ import pytest
 
 from ops_pipelines.policy.lint_compose import COMPOSE_RULES, GROUPS, UNREADABLE, ComposeFinding, lint_compose
 from ops_pipelines.stack.compose_file import Document, is_compose, parse, read_compose
+from ops_pipelines.wiring.lint_files import compose_below
 from ops_pipelines.wiring.linting import Line, lint_compose_file
 from tests.lint.compose_cases import CASES
 
@@ -125,6 +126,21 @@ def test_a_stack_file_is_no_compose_file() -> None:
     assert is_compose(b"name: x\nservices:\n  a: {}\n")
     assert not is_compose(b"stack: x\nservices: {}\n")
     assert not is_compose(b"x:\n  services: {}\n")
+
+
+def test_a_file_is_known_by_its_name_or_what_it_holds(tmp_path: Path) -> None:
+    files = {
+        "marked.yaml": "\ufeffservices:\n  a: {image: 'x:1.0.0'}\n",
+        "windows.yml": "name: x\r\nservices:\r\n  a: {image: 'x:1.0.0'}\r\n",
+        "compose.yaml": "name: x\n",
+        "docker-compose.yml": "include: [a.yaml]\n",
+        "values.yaml": "image: x\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text.encode())
+    named = {file.name for file in compose_below(tmp_path)}
+    assert named == {*files} - {"values.yaml"}
+    assert {name for name in named if _errors(tmp_path / name)} == {"compose.yaml"}
 
 
 def test_services_of_different_profiles_share_neither_port_nor_card() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ops_pipelines.policy.lint.images import EXACT, MOVING
-from ops_pipelines.policy.lint_compose.rule import ComposeRule, Hit, place, tag_of
+from ops_pipelines.policy.lint_compose.rule import ComposeRule, Hit, kind_of, place, tag_of
 from ops_pipelines.stack.compose_file import ComposeFile, Service
 
 
@@ -37,9 +38,14 @@ def image_floats(file: ComposeFile) -> Iterator[Hit]:
 
 
 def image_inexact(file: ComposeFile) -> Iterator[Hit]:
-    """A tag of a series (`7-alpine`, `15`): patches come by themselves, and so do their faults."""
+    """A tag of a series (`7-alpine`, `15`): patches come by themselves, and so do their faults.
+
+    Postgres has no third number: 17.2 is a patch (https://www.postgresql.org/support/versioning/).
+    """
     for service, image in _pulled(file):
         tag = tag_of(image)
+        if kind_of(service) == "postgres" and re.match(r"\d+\.\d+", tag):
+            continue
         if (
             tag
             and not MOVING.search(tag)
