@@ -307,7 +307,7 @@ def test_a_restore_killed_at_any_step(
     adapter = clickhouse.adapter(seaweed, bucket)
     target = ClickHouseTarget("traces", "traces", adapter, Staging(store, "staging/demo/"), tmp_path / "r")
     seen = []
-    for at in range(1, 300, 3):
+    for at in range(1, 300, 7):
         clickhouse.ask("INSERT INTO traces.t VALUES (7777)")
         old = clickhouse.ask("SELECT count() FROM traces.t")[0][0]
         died = run_killed(die, clickhouse, seaweed, bucket, manifest, tmp_path, at)
