@@ -197,7 +197,7 @@ class Killer:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [2, 16, 28])
+@pytest.mark.parametrize("at", [2, 12, 20])
 def test_a_store_killed_while_a_backup_runs(weed: OwnSeaweed, folder: Path, at: int) -> None:
     store = weed.at.store("backups", connect_timeout=1.0, read_timeout=5.0)
     fused = FusedStore(store, Killer(weed, at))

@@ -139,7 +139,7 @@ class OwnSeaweed:
         ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
         fixed = [
             "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0",
-            "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-volume.max=500",
+            "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-volume.max=8000",
             "-master.volumeSizeLimitMB=256", "-master.telemetry=false", "-s3.config=s3.json",
         ]  # fmt: skip
         with (self._folder / "weed.log").open("ab") as log:
@@ -218,11 +218,18 @@ def own_seaweed(tmp_path: Path) -> Iterator[OwnSeaweed]:
 
 
 @pytest.fixture
-def bucket(seaweed: Seaweed) -> str:
-    """Name of a fresh, empty bucket."""
+def bucket(seaweed: Seaweed) -> Iterator[str]:
+    """Name of a fresh, empty bucket, removed at the end: each has volumes of its own, and the store has so many."""
     name = f"test-{secrets.token_hex(6)}"
-    seaweed.client().create_bucket(Bucket=name)
-    return name
+    client = seaweed.client()
+    client.create_bucket(Bucket=name)
+    yield name
+    with contextlib.suppress(BotoCoreError, ClientError):  # a locked object keeps its bucket
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
+            keys = [{"Key": one["Key"]} for one in page.get("Contents", ())]
+            if keys:
+                client.delete_objects(Bucket=name, Delete={"Objects": keys, "Quiet": True})
+        client.delete_bucket(Bucket=name)
 
 
 @pytest.fixture
