@@ -65,22 +65,13 @@ class Compose:
             self.known[key] = ask()
         return self.known[key]
 
-    def up(
-        self,
-        file: Path,
-        *,
-        services: Sequence[str] = (),
-        scale: Mapping[str, int] | None = None,
-        within: float,
-    ) -> None:
+    def up(self, file: Path, *, within: float) -> None:
         """Make the project's containers as `file` says and start them, in the order in which they wait for each other.
 
         `--wait` is not used: it takes a job that ended well for a failure. Raises CommandFailed with what Compose
         said: a dependency that does not become healthy, an image that cannot be had."""
-        counts = [word for name, count in (scale or {}).items() for word in ("--scale", f"{name}={count}")]
-        orphans = [] if services else ["--remove-orphans"]
-        words = ["up", "--detach", "--no-build", *orphans]
-        self._run("-f", str(file), *words, *counts, *services, timeout=within + _ASK)
+        words = ["up", "--detach", "--no-build", "--remove-orphans"]
+        self._run("-f", str(file), *words, timeout=within + _ASK)
 
     def down(self, file: Path | None, *, volumes: bool, within: float) -> None:
         """Stop and remove the project's containers and networks, and its volumes where asked."""

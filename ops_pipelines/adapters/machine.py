@@ -6,6 +6,7 @@ import contextlib
 import errno
 import importlib
 import os
+import random
 import shutil
 import socket
 from collections.abc import Collection, Mapping
@@ -16,6 +17,8 @@ import psutil
 
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.machine import Card, Disk, Holder, Memory, PortState
+
+_ASIDE = (20_000, 29_000)
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,14 @@ def choose_port(preferred: int, *, taken: Collection[int] = (), tries: int = 200
         f"none of the ports {preferred} to {preferred + tries - 1} is free",
         remedy="stop what holds them (`ss -ltnp` shows it), or name other ports",
     )
+
+
+def port_aside(taken: list[int]) -> int:
+    """A free port for what runs for a while beside a stack; it is added to `taken`. Raises OpsError for none.
+
+    It begins anywhere in a range that no usual service has, so that two at once seldom meet."""
+    taken.append(choose_port(random.randint(*_ASIDE), taken=taken))  # noqa: S311 - any will do
+    return taken[-1]
 
 
 def holders(port: int) -> tuple[Holder, ...] | None:

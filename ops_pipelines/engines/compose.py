@@ -19,7 +19,7 @@ from ops_pipelines.engines._deploy_needs import Deployed
 from ops_pipelines.engines.ports import Fence, Progress, silent
 from ops_pipelines.errors import CommandFailed, DeployFailed, LeaseLost, OpsError
 from ops_pipelines.policy.compose_plan import Container, WantedService, plan_compose, replica_health
-from ops_pipelines.policy.compose_project import Project, volume_name
+from ops_pipelines.policy.compose_project import Project, count_of, image_of, volume_name
 from ops_pipelines.policy.plan import Finding, Plan
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ class ComposeTool(Protocol):
 
     def hashes(self, file: Path) -> dict[str, str]: ...
     def resolved(self, file: Path) -> dict[str, Any]: ...
-    def up(self, file: Path, *, services: Sequence[str] = (), within: float) -> None: ...
+    def up(self, file: Path, *, within: float) -> None: ...
     def down(self, file: Path | None, *, volumes: bool, within: float) -> None: ...
 
 
@@ -61,7 +61,7 @@ def wanted_services(project: Project, file: Path, hands: Hands) -> tuple[WantedS
     """The services of a project with their hashes, in the order of their names."""
     compose = hands.compose(project)
     hashes, services = compose.hashes(file), compose.resolved(file).get("services") or {}
-    images = {name: _image(project.name, name, services[name]) for name in hashes}
+    images = {name: image_of(project.name, name, services[name]) for name in hashes}
     ids = hands.engine.image_ids(list(images.values()))
     return tuple(
         WantedService(
@@ -69,7 +69,7 @@ def wanted_services(project: Project, file: Path, hands: Hands) -> tuple[WantedS
             config_hash=hashes[name],
             image=images[name],
             image_id=ids[images[name]],
-            replicas=_replicas(services[name]),
+            replicas=count_of(services[name]),
             job=is_job(services[name]),
         )
         for name in sorted(hashes)
@@ -217,14 +217,3 @@ def is_job(service: Mapping[str, Any]) -> bool:
     """Whether a service is to end by itself: it is not restarted, and nothing asks for its health."""
     restart = str(service.get("restart", "no"))
     return restart in ("no", "on-failure") and not service.get("healthcheck") and not service.get("ports")
-
-
-def _replicas(service: Mapping[str, Any]) -> int:
-    deploy = service.get("deploy") or {}
-    found = service.get("scale", deploy.get("replicas", 1))
-    return int(found) if str(found).isdecimal() else 1
-
-
-def _image(project: str, name: str, service: Mapping[str, Any]) -> str:
-    """Name of a service's image; Compose names the one that it builds by project and service."""
-    return str(service.get("image") or f"{project}-{name}")

@@ -107,8 +107,22 @@ def with_replicas(project: Project, service: str, count: int) -> Project:
 
 def replicas_of(project: Project, service: str) -> int | None:
     """Containers that a project declares for a service; None where a variable decides."""
-    one = project.services[service]
-    found = one.get("scale", (one.get("deploy") or {}).get("replicas", 1))
+    return _count(project.services[service])
+
+
+def count_of(service: Mapping[str, Any]) -> int:
+    """Containers that a service asks for, once its variables are filled in."""
+    found = _count(service)
+    return 1 if found is None else found
+
+
+def image_of(project: str, name: str, service: Mapping[str, Any]) -> str:
+    """Name of a service's image; Compose names the one that it builds by project and service."""
+    return str(service.get("image") or f"{project}-{name}")
+
+
+def _count(service: Mapping[str, Any]) -> int | None:
+    found = service.get("scale", (service.get("deploy") or {}).get("replicas", 1))
     return int(found) if str(found).isdecimal() else None
 
 

@@ -14,7 +14,7 @@ from ops_pipelines.policy.compose_needs import (
     secret_findings,
     version_finding,
 )
-from ops_pipelines.policy.compose_project import Project
+from ops_pipelines.policy.compose_project import Project, image_of
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring.compose_site import ComposeSite
 
@@ -47,22 +47,17 @@ def findings(here: ComposeSite) -> tuple[Finding, ...]:
 
 
 def _images(here: ComposeSite, services: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    named = {name: str(one["image"]) for name, one in services.items() if one.get("image")}
-    present = here.docker.image_ids(named.values())
-    for image, known in present.items():
-        if known is None:
-            yield Finding(
-                f"image/{image}", False, "is not on the engine", "the deploy pulls it first", "warning"
-            )
-        else:
-            yield Finding(f"image/{image}", True, known.removeprefix("sha256:")[:12])
-    for name, one in services.items():
-        if (
-            not one.get("image")
-            and here.docker.image_ids([f"{here.target.project}-{name}"]).popitem()[1] is None
-        ):
+    names = {name: image_of(here.target.project, name, one) for name, one in services.items()}
+    built = {names[name]: name for name, one in services.items() if not one.get("image")}
+    for image, known in here.docker.image_ids(names.values()).items():
+        subject = f"image/{image}"
+        if known is not None:
+            yield Finding(subject, True, known.removeprefix("sha256:")[:12])
+        elif image in built:
             remedy = f"build it: ops-pipelines build {here.site.name}"
-            yield Finding(f"image/{here.target.project}-{name}", False, f"{name} is not built", remedy)
+            yield Finding(subject, False, f"{built[image]} is not built", remedy)
+        else:
+            yield Finding(subject, False, "is not on the engine", "the deploy pulls it first", "warning")
 
 
 def _ports(

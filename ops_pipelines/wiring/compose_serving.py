@@ -7,13 +7,12 @@ are gone when the `with` ends. What a killed process left is removed by the next
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import structlog
 
-from ops_pipelines.adapters.machine import choose_port
+from ops_pipelines.adapters.machine import port_aside
 from ops_pipelines.engines import compose as engine
 from ops_pipelines.engines.ports import silent
 from ops_pipelines.errors import OpsError
@@ -25,7 +24,6 @@ from ops_pipelines.wiring.site import Site
 
 log = structlog.get_logger()
 
-_FIRST_PORT, _LAST_PORT = 20_000, 29_000
 _STOP = 120.0
 
 
@@ -47,7 +45,7 @@ def serving(
     for name in wanted:
         inner = _inner_port(site, name, resolved)
         if inner is not None:
-            ports[name] = (inner, _free_port(taken))
+            ports[name] = (inner, port_aside(taken))
     aside = stand_in(project, f"{project.name}--{word}", wanted, folders=folders, ports=ports)
     hands = here.hands()
     file = here.place(aside)
@@ -89,8 +87,3 @@ def _inner_port(site: Site, component: str, resolved: Mapping[str, object]) -> i
         if str(port.get("published")) == str(outer):
             return int(port["target"])
     return outer
-
-
-def _free_port(taken: list[int]) -> int:
-    taken.append(choose_port(random.randint(_FIRST_PORT, _LAST_PORT), taken=taken))  # noqa: S311 - any will do
-    return taken[-1]

@@ -7,13 +7,12 @@ start the stack.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
 
-from ops_pipelines.adapters.machine import choose_port
+from ops_pipelines.adapters.machine import port_aside
 from ops_pipelines.adapters.supervisor import Supervisord
 from ops_pipelines.engines._deploy_apply import NotHealthyError, await_healthy
 from ops_pipelines.errors import DeployFailed, OpsError
@@ -25,8 +24,6 @@ from ops_pipelines.wiring.connect import places, supervisor, tools
 from ops_pipelines.wiring.site import Site
 
 log = structlog.get_logger()
-
-_FIRST_PORT, _LAST_PORT = 20_000, 29_000
 
 
 @contextmanager
@@ -93,7 +90,7 @@ def _copy(stack: Stack, wanted: set[str], caches: Mapping[str, str], word: str) 
     for name, component in stack.components.items():
         if name not in wanted or component.address is not None:
             continue
-        ports = {port: _free_port(taken) for port in component.ports}
+        ports = {port: port_aside(taken) for port in component.ports}
         changes = {"replicas": 1, "ports": ports, "depends_on": []}
         components[name] = component.model_copy(update=changes)
     folders = {
@@ -103,11 +100,6 @@ def _copy(stack: Stack, wanted: set[str], caches: Mapping[str, str], word: str) 
     return stack.model_copy(
         update={"stack": f"{stack.stack}--{word}", "components": components, "caches": folders}
     )
-
-
-def _free_port(taken: list[int]) -> int:
-    taken.append(choose_port(random.randint(_FIRST_PORT, _LAST_PORT), taken=taken))  # noqa: S311 - any will do
-    return taken[-1]
 
 
 def _await(site: Site, manager: Supervisord, programs: Sequence[Program]) -> None:
