@@ -19,6 +19,8 @@ SYNCED := $(VENV)/.synced
 PY := $(UV) run --no-sync
 
 TYPED := ops_pipelines $(wildcard bench examples tools)
+# Tests mostly wait for servers: more processes than cores are worth their memory.
+JOBS ?= 3
 CACHES := .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 # Of the checkout, but not ours to sweep: installed programs, and the data of `make run`.
 KEPT := .git .venv .ops .ops-tools
@@ -32,7 +34,7 @@ run: $(SYNCED) ## start it here: the page, the example stack and its parts; Ctrl
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; export PATH; exec ops-pipelines up $(ARGS)
 
 test: check ## check, then every test; OPS_TEST_REQUIRE=all fails where a part is missing; ARGS="-k word"
-	$(PY) pytest $(ARGS)
+	$(PY) pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: $(SYNCED) ## lint, format, types, import rules
 	$(PY) ruff check

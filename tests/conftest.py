@@ -5,9 +5,19 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
+from tests.sharing import arrange
+
 # A shell that starts the tests in the background ignores SIGINT for them, and so would every program they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SERVERS = Path(__file__).parent / "servers"
 
 pytest_plugins = [f"tests.servers.{path.stem}" for path in sorted(_SERVERS.glob("[a-z]*.py"))]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before the plugin of several processes reads the groups."""
+    arrange(items)

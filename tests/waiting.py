@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import Callable
 
+from tests.sharing import share
+
 _given: set[int] = set()
 
 
@@ -30,8 +32,9 @@ def free_ports(count: int) -> list[int]:
     They lie below the range that the kernel hands out: else the end of any connection could take one before
     the server of the test does.
     """
+    low, high = share(22_000, 32_000)
     for _ in range(1000):
-        first = random.randrange(18_000, 32_000)
+        first = random.randrange(low, high - count)
         ports = list(range(first, first + count))
         if _given.isdisjoint(ports) and all(is_free(port) for port in ports):
             _given.update(ports)

@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ops_pipelines.adapters.s3 import S3Store
 from tests.parts import require
 from tests.servers._child import die_with_parent
+from tests.sharing import share
 from tests.waiting import is_free
 
 _SERVICES = ("s3", "master", "volume", "filer", "admin")
@@ -191,8 +192,9 @@ def _identity(name: str, access: str, secret: str, actions: list[str]) -> dict[s
 def _free_ports() -> dict[str, int]:
     """Ports whose gRPC twin (port + 10000) is free too, both below the range that the kernel hands out."""
     found: list[int] = []
+    low, high = share(12_000, 22_000)
     while len(found) < len(_SERVICES):
-        port = random.randint(12000, 22000)
+        port = random.randrange(low, high)
         if port not in found and is_free(port) and is_free(port + 10000):
             found.append(port)
     return dict(zip(_SERVICES, found, strict=True))
