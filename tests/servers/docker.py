@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import shutil
@@ -10,7 +11,9 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,10 +115,15 @@ def docker() -> Iterator[Docker]:
         "--bridge=none",  # another engine's, where one runs on this machine, is then left alone
         f"--default-address-pool={_POOL.format(200 + os.getpid() % 50)}",
     ]
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("wb") as log, _alone():
         daemon = subprocess.Popen([found.path, *words], stdout=log, stderr=log, start_new_session=True)
+        answers = partial(_answers, here, daemon, folder / "log")
+        try:
+            until(answers, what="the Docker Engine to answer", seconds=60)
+        except BaseException:
+            os.killpg(daemon.pid, signal.SIGKILL)
+            raise
     try:
-        until(lambda: _answers(here, daemon, folder / "log"), what="the Docker Engine to answer", seconds=60)
         here.image(IMAGE, 'CMD ["/bin/sh"]')
         yield here
     finally:
@@ -125,6 +133,14 @@ def docker() -> Iterator[Docker]:
         except subprocess.TimeoutExpired:
             os.killpg(daemon.pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """While no other engine starts: two at one moment both make the packet filter's chains, and one gives up."""
+    with (Path(tempfile.gettempdir()) / "ops-docker-start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _answers(here: Docker, daemon: subprocess.Popen[bytes], log: Path) -> bool:

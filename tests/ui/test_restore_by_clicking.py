@@ -36,7 +36,7 @@ def test_a_restore_by_clicking_shows_its_plan(page: Page, platform: Platform) ->
     box = page.get_by_placeholder("Partition")
     box.click()
     box.fill(snapshot)  # of a long list only some are drawn
-    page.get_by_text(snapshot, exact=True).click()
+    page.get_by_role("menuitem", name=snapshot).click()
     shoot(page, "launchpad")
     page.get_by_role("button", name="Materialize").last.click()
     page.wait_for_url("**/runs/*")
