@@ -21,6 +21,7 @@ def ask_registry(http: httpx.Client, model: WantedModel, held: CacheModel | None
 
     With `held`, the model as the cache has it: whether the registry's is another one."""
     subject = f"model {model.name}"
+    unknown = f"not known whether {model.name} {'has moved' if held else 'can be pulled'}"
     host, namespace, name, tag = parse_ollama(model.reference)
     url = f"https://{host}/v2/{namespace}/{name}/manifests/{tag}"
     try:
@@ -29,15 +30,14 @@ def ask_registry(http: httpx.Client, model: WantedModel, held: CacheModel | None
         return Finding(
             subject=subject,
             ok=None,
-            message=f"{host} does not answer ({error or type(error).__name__}):"
-            f" not known whether {model.name} can be pulled",
+            message=f"{host} does not answer ({error or type(error).__name__}): {unknown}",
             remedy="check the network and its proxy",
             severity="warning",
         )
     match status := answer.status_code:
         case 200 if held is not None:
             digest = hashlib.sha256(answer.content).hexdigest()
-            return at_source(held, digest, _contents(answer.text))
+            return at_source(model, held, digest, _contents(answer.text))
         case 200:
             return Finding(subject, True, f"{host} has {model.name}")
         case 404:
@@ -45,8 +45,9 @@ def ask_registry(http: httpx.Client, model: WantedModel, held: CacheModel | None
         case 401 | 403:
             return _refused(subject, model.reference, f"status {status}")
         case _:
-            message = f"{host} answered {status}: not known whether {model.name} can be pulled"
-            return Finding(subject, None, message, "try again later", "warning")
+            return Finding(
+                subject, None, f"{host} answered {status}: {unknown}", "try again later", "warning"
+            )
 
 
 def _contents(manifest: str) -> frozenset[str]:

@@ -105,7 +105,7 @@ class HuggingFace:
         """Whether the branch or tag at the hub still is the commit that the cache holds; None where that is unknown."""
         asked = replace(model, pin=None)  # what it is pinned to is not what its source has now
         try:
-            return at_source(held, self._commit(asked))
+            return at_source(model, held, self._commit(asked))
         except (HTTPError, OSError, HFValidationError) as error:
             explained = self._explained(asked, error)
             ok = None if isinstance(explained, Unreachable) else False

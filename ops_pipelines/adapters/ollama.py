@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,8 @@ class Ollama:
     def at_source(self, model: WantedModel, held: CacheModel) -> Finding:
         """Whether the registry's tag still is what the cache holds; None where it does not answer."""
         with self._client(timeout=_PROBE, outside=True) as http:
-            return ask_registry(http, model, held)
+            found = ask_registry(http, model, held)
+        return replace(found, severity="warning") if found.ok is not True else found
 
     # --- the wire ---
 

@@ -14,7 +14,7 @@ from ops_pipelines.engines.models import Picked
 from ops_pipelines.engines.ports import Fetch
 from ops_pipelines.errors import UsageError
 from ops_pipelines.policy.words import size_in_words
-from ops_pipelines.wiring import bucket
+from ops_pipelines.wiring import bucket, sources
 from ops_pipelines.wiring import models as wiring
 
 
@@ -67,7 +67,7 @@ def list_models(
 def model_sources(context: Context, stack: str, as_json: bool) -> int:
     """Ask registry and hub whether the tags of STACK's models have moved. Exits with 1 where one is not known."""
     with progress() as report:
-        findings = wiring.at_source(context.site(stack), report)
+        findings = sources.ask(context.site(stack), report)
     unknown = [finding for finding in findings if finding.ok is None]
     code = show_findings(findings, as_json=as_json, good="see above" if findings else "no model has a source")
     return 1 if unknown else code

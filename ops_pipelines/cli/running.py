@@ -18,7 +18,7 @@ from ops_pipelines.cli.output import (
 )
 from ops_pipelines.cli.progress import progress
 from ops_pipelines.errors import OpsError
-from ops_pipelines.wiring import data, deployments
+from ops_pipelines.wiring import data, deployments, sources
 
 
 @click.command()
@@ -76,13 +76,17 @@ def deploy(context: Context, stack: str, profile: str | None, as_json: bool) -> 
 @json_option
 @click.pass_obj
 def status(context: Context, stack: str, as_json: bool) -> int:
-    """Show each replica of STACK: its state, for how long, and whether it answers."""
+    """Show each replica of STACK: its state, for how long, and whether it answers.
+
+    Then the models whose tags have moved at their sources, as far as that was asked before: nobody is asked now."""
     site = context.site(stack)
     rows = deployments.status_rows(site)
     if as_json:
         show_json(rows)
     else:
         show_rows(rows, empty="no components")
+        for line in sources.source_notes(site):
+            click.echo(f"! {line}")
     return 0 if all(row["answers"] == "yes" for row in rows) else 1
 
 

@@ -12,14 +12,19 @@ from ops_pipelines.defs.metadata import check_result, unknown_check
 from ops_pipelines.defs.scaling import AS_DECIDED, scaling_findings
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.plan import Finding
-from ops_pipelines.wiring import data, deployments
+from ops_pipelines.wiring import data, deployments, sources
 from ops_pipelines.wiring.hooks import let_go
 from ops_pipelines.wiring.site import Site
 
+_AT_SOURCE = "at_source"
 _CHECKS: Mapping[tuple[str, str], tuple[str, Callable[[Site], Sequence[Finding]]]] = {
     ("model_cache", "complete"): (
         "Every model that is wanted is there, whole, the same in each replica.",
         data.model_findings,
+    ),
+    ("model_cache", _AT_SOURCE): (
+        "No tag of a model has moved at registry or hub. Asked once a day; a warning, never an error.",
+        sources.source_findings,
     ),
     ("deployment", "healthy"): ("Every replica of every component answers.", deployments.health_findings),
     ("deployment", "as_declared"): (
@@ -46,7 +51,9 @@ def observed(site: Site) -> list[dg.AssetCheckKey]:
         if not there
     }
     return [
-        dg.AssetCheckKey(names.key(site.name, thing), name) for thing, name in _CHECKS if thing not in absent
+        dg.AssetCheckKey(names.key(site.name, thing), name)
+        for thing, name in _CHECKS
+        if thing not in absent and (name != _AT_SOURCE or sources.asked_of(site))
     ]
 
 

@@ -125,7 +125,9 @@ def served(wanted: WantedModel, inventory: Inventory) -> CacheModel | None:
     return _chosen(wanted, _named(wanted, inventory))
 
 
-def at_source(held: CacheModel, revision: str, contents: frozenset[str] = frozenset()) -> Finding:
+def at_source(
+    wanted: WantedModel, held: CacheModel, revision: str, contents: frozenset[str] = frozenset()
+) -> Finding:
     """Whether the tag or branch of a model still is at its source what the cache holds.
 
     `contents` is the digests that the source's manifest names: a manifest written anew by the server may differ in
@@ -133,13 +135,15 @@ def at_source(held: CacheModel, revision: str, contents: frozenset[str] = frozen
     blobs = {path.rpartition("/")[2].removeprefix("sha256-") for path in held.files if "blobs/" in path}
     if revision == held.revision or (contents and contents == blobs):
         return Finding(f"model {held.name}", True, f"{held.name} is at its source what it is here")
-    return Finding(
-        subject=f"model {held.name}",
-        ok=False,
-        message=f"{held.name} has moved at its source: {short(revision)} there, {short(held.revision)} here",
-        remedy="pin the model (`digest`) to stay, or pull it to move on, and take a backup before",
-        severity="warning",
-    )
+    message = f"{held.name} has moved at its source: {short(revision)} there, {short(held.revision)} here"
+    if wanted.pin is None:
+        remedy = "pin the model (`digest`) to stay, or pull it to move on, and take a backup before"
+        return Finding(f"model {held.name}", False, message, remedy, "warning")
+    message += ", where it is pinned"
+    if wanted.scheme == "hf":  # a commit can be had for ever
+        return Finding(f"model {held.name}", False, message, "to move on, change its `digest`", "info")
+    remedy = "a registry gives no earlier content: `pin` a snapshot that holds it, or move `digest` on"
+    return Finding(f"model {held.name}", False, message, remedy, "warning")
 
 
 def faults(file: CacheFile) -> str:

@@ -38,7 +38,7 @@ from ops_pipelines.wiring.site import Site
 __all__ = [
     "CollectionsReport", "bring_collections", "cache_digest", "collection_findings", "dimension_findings", "fill",
     "inventories", "inventory_of", "model_findings", "plan_collections", "plan_fill", "probe_models", "remember",
-    "schema_of", "wanted_of",
+    "said_of_sources", "schema_of", "wanted_of",
 ]  # fmt: skip
 
 
@@ -123,7 +123,13 @@ def fill(site: Site, progress: Progress = silent) -> tuple[Inventory, ...]:
     with lease(site, "fill the model caches") as fence:
         if site.stack.target.kind == "compose":
             compose_data.make_volumes(site)
+        said_of_sources(site).unlink(missing_ok=True)  # it was said of what was here before
         return _fill(site, fence, progress)
+
+
+def said_of_sources(site: Site) -> Path:
+    """Where it is remembered whether registry and hub still have what the caches hold."""
+    return site.state / "sources.json"
 
 
 def _fill(site: Site, fence: Fence | None, progress: Progress) -> tuple[Inventory, ...]:

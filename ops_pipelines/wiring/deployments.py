@@ -25,6 +25,7 @@ from ops_pipelines.wiring.connect import lease, supervisor
 from ops_pipelines.wiring.revisions import previous
 from ops_pipelines.wiring.revisions import rows as revision_rows
 from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.sources import source_notes
 from ops_pipelines.wiring.status import drift_findings, health_findings, replicas, status, status_rows
 from ops_pipelines.wiring.targets import on
 
@@ -40,7 +41,10 @@ def plan(site: Site, *, to: int | None = None) -> Plan:
     """What a deploy (or going back to revision `to`) would change. Nothing is started or changed by it."""
     if not supported(site):
         return plan_elsewhere(site)
-    return on(site).plan(site, to=to)
+    planned = on(site).plan(site, to=to)
+    if to is not None:
+        return planned
+    return replace(planned, warnings=(*planned.warnings, *source_notes(site)))
 
 
 def preflight(site: Site) -> tuple[Finding, ...]:

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 
 from ops_pipelines.adapters import modelfile
 from ops_pipelines.adapters.cachefiles import scan
-from ops_pipelines.adapters.ollama import Ollama
 from ops_pipelines.engines import model_repair
 from ops_pipelines.engines import models as engine
 from ops_pipelines.engines._blobs import fetcher
@@ -20,14 +19,13 @@ from ops_pipelines.engines.parts._cache_merge import MergeResult
 from ops_pipelines.engines.parts.encrypted import Opener, opening
 from ops_pipelines.engines.ports import Fence, Fetch, ObjectStore, Progress, TakeInventory, silent
 from ops_pipelines.errors import UsageError
-from ops_pipelines.policy.cache_diff import served
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.manifest import FileEntry, Manifest, Part
 from ops_pipelines.policy.model_file import ModelFile, described
 from ops_pipelines.policy.models import CacheModel, Inventory
 from ops_pipelines.policy.plan import Finding, Plan
-from ops_pipelines.wiring.connect import layout, lease, object_store, secret
-from ops_pipelines.wiring.data import inventory_of, wanted_of
+from ops_pipelines.wiring.connect import layout, lease, object_store
+from ops_pipelines.wiring.data import inventory_of
 from ops_pipelines.wiring.encryption import opener
 from ops_pipelines.wiring.listing import listed, load
 from ops_pipelines.wiring.site import Site
@@ -120,25 +118,6 @@ def list_held(held: Held) -> list[dict[str, Any]]:
     """The models in every cache of a snapshot."""
     caches = [part for part in held.manifest.parts if part.kind == _KIND]
     return [row for part in caches for row in rows_of(engine.models_of(part, held.fetch), part.name)]
-
-
-def at_source(site: Site, progress: Progress = silent) -> tuple[Finding, ...]:
-    """Whether each model that the stack asks for still is at its source what the first replica holds.
-
-    Asks registry and hub; what does not answer is unknown. A packaged model has no source that moves, and of a plain
-    folder the commit is not known."""
-    from ops_pipelines.adapters.huggingface import HuggingFace
-
-    hub, registry = HuggingFace(lambda model: secret(site, model.token)), Ollama("http://127.0.0.1")
-    found: list[Finding] = []
-    for name, cache in site.stack.caches.items():
-        inventory = inventory_of(site, name)(0, progress)
-        for model in wanted_of(site, name):
-            here = served(model, inventory)
-            if here is not None and model.scheme != "package" and cache.layout != "directory":
-                asked = registry if model.scheme == "ollama" else hub
-                found.append(asked.at_source(model, here))
-    return tuple(found)
 
 
 # --- put one back ---

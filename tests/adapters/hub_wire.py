@@ -32,6 +32,8 @@ class Hub:
     """Answer everything with this."""
     cut: str | None = None
     """File whose content breaks off in the middle."""
+    main: str = COMMIT
+    """Commit that the branch `main` points at."""
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -66,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
                 info = {
                     "id": hub.repo,
                     "modelId": hub.repo,
-                    "sha": COMMIT,
+                    "sha": hub.main,
                     "gated": "auto" if hub.gated else False,
                 }
                 self._send(200, json.dumps(info | {"siblings": siblings}).encode(), {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -219,8 +220,14 @@ def test_a_tag_that_moved_at_the_registry_is_said(
     assert finding.ok is ok
     assert words in finding.message
     assert finding.severity == ("error" if ok else "warning")
+    pinned = server(lambda request: httpx.Response(200, text=text)).at_source(
+        replace(LLAMA, pin=held.revision), held
+    )
+    assert ok or "`pin` a snapshot" in pinned.remedy, "a registry gives no earlier content"
     away = server(lambda request: httpx.Response(503)).at_source(LLAMA, held)
-    assert away.ok is None
+    assert (away.ok, away.severity) == (None, "warning")
+    gone = server(lambda request: httpx.Response(404)).at_source(LLAMA, held)
+    assert (gone.ok, gone.severity) == (False, "warning"), "what is here still answers"
 
 
 # --- the real server ---
