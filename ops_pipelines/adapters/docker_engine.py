@@ -83,6 +83,12 @@ class DockerEngine:
                     found[name] = None
         return found
 
+    def tag(self, image_id: str, name: str) -> None:
+        """Give an image one more name, `repository:tag`. Raises Unreachable."""
+        repository, _, tag = name.rpartition(":")
+        with self._explained() as client:
+            client.images.get(image_id).tag(repository, tag)
+
     def volumes(self, project: str) -> dict[str, str]:
         """Volumes of a Compose project: name in its files -> name on the engine."""
         with self._explained() as client:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from ops_pipelines.engines._deploy_needs import Deployed
 from ops_pipelines.engines.ports import Fence, Progress, silent
 from ops_pipelines.errors import CommandFailed, DeployFailed, LeaseLost, OpsError
 from ops_pipelines.policy.compose_plan import Container, WantedService, plan_compose, replica_health
-from ops_pipelines.policy.compose_project import Project, count_of, image_of, volume_name
+from ops_pipelines.policy.compose_project import Project, count_of, image_of, volume_name, with_image
 from ops_pipelines.policy.plan import Finding, Plan
 
 log = structlog.get_logger()
@@ -42,6 +42,7 @@ class Engine(Protocol):
 
     def containers(self, project: str) -> tuple[Container, ...]: ...
     def image_ids(self, names: Sequence[str]) -> dict[str, str | None]: ...
+    def tag(self, image_id: str, name: str) -> None: ...
     def has_volume(self, name: str) -> bool: ...
     def log_tail(self, container: str, lines: int = 30) -> str: ...
 
@@ -121,7 +122,8 @@ def deploy(
             words = "; ".join(f"{one.subject}: {one.message}" for one in bad)
             raise DeployFailed(f"the smoke test failed: {words}", remedy=bad[0].remedy or "look at the logs")
         fence.check()
-        revision = record(project) if before != project else None
+        done = _with_images(project, hands)
+        revision = record(done) if before != done else None
     except LeaseLost:
         raise
     except OpsError as error:
@@ -182,14 +184,40 @@ def _put_back(
     try:
         fence.check()
         if before is not None:
-            _apply(before, hands, within, silent)
-            return "the earlier revision was put back and is healthy"
+            earlier, gone = as_it_ran(before, hands)
+            _apply(earlier, hands, within, silent)
+            return "; ".join(("the earlier revision was put back and is healthy", *gone))
         if not there:
             hands.compose(failed).down(hands.place(failed), volumes=False, within=within)
             return "there is no earlier revision, so what the deploy had started was removed; volumes stay"
         return f"there is no recorded revision to go back to; {', '.join(sorted(there))} ran before and were left"
     except OpsError as error:
         return f"putting the earlier revision back failed too: {error.message}; {error.remedy}"
+
+
+def _with_images(project: Project, hands: Hands) -> Project:
+    """The project with what each image's name stands for now."""
+    wanted = wanted_services(project, hands.place(project), hands)
+    return replace(
+        project, images={one.name: (one.image, one.image_id) for one in wanted if one.image_id is not None}
+    )
+
+
+def as_it_ran(project: Project, hands: Hands) -> tuple[Project, tuple[str, ...]]:
+    """A recorded project with the images that it ran, where their names stand for others by now; and words on each
+    that the engine does not have any more: its service then runs what the name stands for."""
+    known = hands.engine.image_ids([word for pair in project.images.values() for word in pair])
+    words: list[str] = []
+    for service, (name, was) in project.images.items():
+        if known[name] == was:
+            continue
+        if known[was] is None:
+            words.append(f"{service}: the image that {name} was then is not on the engine any more")
+            continue
+        held = f"{project.name}-{service}:was-{was.removeprefix('sha256:')[:12]}"
+        hands.engine.tag(was, held)
+        project = with_image(project, service, held)
+    return project, tuple(words)
 
 
 def _said(error: OpsError) -> str:

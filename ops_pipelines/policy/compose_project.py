@@ -43,6 +43,8 @@ class Project:
     """Variables that are secrets: their values are looked up when it is applied."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Content of the configuration files that it mounts, by SHA-256."""
+    images: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Service -> (name of its image, what that stood for on the engine when this was deployed)."""
 
     @property
     def services(self) -> Mapping[str, Mapping[str, Any]]:
@@ -87,6 +89,7 @@ def from_json(raw: Mapping[str, Any]) -> Project:
         variables=dict(raw["variables"]),
         references=tuple(raw["references"]),
         files=dict(raw["files"]),
+        images={service: (name, known) for service, (name, known) in (raw.get("images") or {}).items()},
     )
 
 
@@ -102,6 +105,15 @@ def with_replicas(project: Project, service: str, count: int) -> Project:
     one = model["services"][service]
     one.pop("scale", None)
     one["deploy"] = {**(one.get("deploy") or {}), "replicas": count}
+    return replace(project, model=model)
+
+
+def with_image(project: Project, service: str, image: str) -> Project:
+    """The same project with another image for one service, which is there and is not built."""
+    model = copy.deepcopy(dict(project.model))
+    model["services"][service].pop("build", None)
+    model["services"][service].pop("pull_policy", None)
+    model["services"][service]["image"] = image
     return replace(project, model=model)
 
 

@@ -45,8 +45,9 @@ def plan(site: Site, *, to: int | None = None) -> Plan:
     if to is None:
         return engine.plan(f"Deploy {site.name}", wanted(here), here.hands())
     earlier = revisions.read(site, to)
-    found = engine.plan(f"go back to revision {to} of {site.name}", from_json(earlier.artifact), here.hands())
-    return replace(found, warnings=(*revisions.differences(site, earlier), *found.warnings))
+    project, gone = engine.as_it_ran(from_json(earlier.artifact), here.hands())
+    found = engine.plan(f"go back to revision {to} of {site.name}", project, here.hands())
+    return replace(found, warnings=(*gone, *revisions.differences(site, earlier), *found.warnings))
 
 
 def wanted(here: ComposeSite) -> Project:
@@ -78,7 +79,9 @@ def deploy(site: Site, *, earlier: Revision | None, by: str, fence: Fence, progr
     here = ComposeSite(site)
     findings = compose_preflight.findings(here)
     refuse(findings)
-    project = wanted(here) if earlier is None else from_json(earlier.artifact)
+    project = (
+        wanted(here) if earlier is None else engine.as_it_ran(from_json(earlier.artifact), here.hands())[0]
+    )
     note = "deploy" if earlier is None else f"rollback to {earlier.number}"
     return engine.deploy(
         site.name,
@@ -117,7 +120,8 @@ def scale(site: Site, component: str, count: int, fence: Fence) -> None:
             remedy=f"deploy it first: ops-pipelines deploy {site.name}",
         )
     here = ComposeSite(site)
-    project = with_replicas(standing, component, count)
+    ran, _ = engine.as_it_ran(standing, here.hands())  # scaling brings no image that was built since
+    project = with_replicas(ran, component, count)
     engine.deploy(
         site.name,
         project,

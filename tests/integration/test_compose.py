@@ -181,6 +181,34 @@ def test_a_failed_upgrade_puts_the_earlier_revision_back(stand: Stand) -> None:
     assert newest.number == 1
 
 
+def test_an_image_under_the_same_name_goes_back_too(stand: Stand) -> None:
+    """A build gives the name to the new image: going back by the name would run what failed."""
+    name = f"{stand.project}-page:1"
+    first = stand.docker.image(name, "ENV V=1")
+    stand.services["web"]["image"] = name
+    stand.services["web"]["command"] = [
+        "sh", "-c", "mkdir -p /w; echo $$V > /w/index.html; test $$V != 2 && exec httpd -f -p 80 -h /w",
+    ]  # fmt: skip
+    stand.deploy()
+    assert stand.page == "1"
+    stand.docker.image(name, "ENV V=2")
+    with pytest.raises(DeployFailed, match="put back and is healthy\n"):
+        stand.deploy()
+    assert stand.page == "1"
+    stand.docker.image(name, "ENV V=3")
+    assert stand.deploy().revision == 2
+    assert stand.page == "3"
+    deployments.deploy(stand.write(), to=1, by="test")
+    assert stand.page == "1"
+    stand.deploy()
+    assert stand.page == "3"
+    stand.docker.run("rm", "-f", f"{stand.project}-web-1")
+    for image in (f"{stand.project}-web:was-{first.removeprefix('sha256:')[:12]}", first):
+        stand.docker.run("rmi", "-f", image)
+    [gone] = [one for one in deployments.plan(stand.write(), to=1).warnings if "page:1" in one]
+    assert gone == f"web: the image that {name} was then is not on the engine any more"
+
+
 def test_a_failed_first_deploy_leaves_nothing_running(stand: Stand) -> None:
     stand.services["web"]["command"] = ["sh", "-c", "echo no; exit 3"]
     with pytest.raises(DeployFailed, match="what the deploy had started was removed"):
