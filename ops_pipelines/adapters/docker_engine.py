@@ -38,6 +38,18 @@ class EngineInfo:
     """Folder of its data, on its machine."""
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How a running container is reached."""
+
+    container: str
+    service: str
+    address: str
+    """Its own address on a network of the engine's machine; empty where it has none."""
+    published: Mapping[int, int]
+    """Port of the engine's machine -> port of the container."""
+
+
 class DockerEngine:
     """One Docker Engine. It is found as `docker` finds it: DOCKER_HOST, else DOCKER_CONTEXT or the current context."""
 
@@ -108,6 +120,20 @@ class DockerEngine:
                     tuple(Mount(one["Destination"], one["Source"]) for one in raw.get("Mounts") or ())
                 )
         return tuple(found)
+
+    def reach(self, project: str) -> tuple[Reach, ...]:
+        """How each running container of a Compose project is reached, in order of service and number."""
+        running = [one for one in self.containers(project) if one.state == "running" and not one.oneoff]
+        with self._explained() as client:
+            return tuple(_reach(client.api.inspect_container(one.name), one) for one in running)
+
+    def ask(self, container: str, command: Sequence[str]) -> tuple[int, str]:
+        """Run a command in a container that runs: its status and what it printed. Raises Refused, Unreachable."""
+        with self._explained() as client:
+            made = client.api.exec_create(container, list(command), stdout=True, stderr=True)
+            printed = client.api.exec_start(made["Id"])
+            status = client.api.exec_inspect(made["Id"])["ExitCode"]
+        return int(status if status is not None else 1), bytes(printed).decode("utf-8", "replace")
 
     def mountpoint(self, volume: str) -> str | None:
         """Where a volume lies on the engine's machine; None where it is not there."""
@@ -252,6 +278,18 @@ def _container(client: DockerClient, id: str) -> Container | None:
         ports=tuple(sorted(_published(raw))),
         oneoff=labels.get(_ONEOFF, "False") == "True",
     )
+
+
+def _reach(raw: Mapping[str, Any], of: Container) -> Reach:
+    network = raw.get("NetworkSettings") or {}
+    addresses = [str(one.get("IPAddress") or "") for one in (network.get("Networks") or {}).values()]
+    published = {
+        int(one["HostPort"]): int(inner.partition("/")[0])
+        for inner, bindings in (network.get("Ports") or {}).items()
+        for one in bindings or ()
+        if one.get("HostPort")
+    }
+    return Reach(of.name, of.service, next((one for one in addresses if one), ""), published)
 
 
 def _published(raw: Mapping[str, Any]) -> set[int]:

@@ -43,8 +43,10 @@ class Held:
     """Digest of its manifest."""
     size: int
     """Bytes on disk (tags) or in memory (ps)."""
-    vram: int = 0
-    """Bytes on the GPU, for a loaded model."""
+    vram: int | None = None
+    """Bytes on cards, for a loaded model; None where the server does not say."""
+    until: str = ""
+    """When a loaded model will be let go, as the server says."""
 
 
 class Ollama:
@@ -202,8 +204,14 @@ def _held(raw: Mapping[str, Any]) -> Held:
         name=str(raw.get("name", "")),
         digest=str(raw.get("digest", "")),
         size=int(raw.get("size") or 0),
-        vram=int(raw.get("size_vram") or 0),
+        vram=_vram(raw),
+        until=str(raw.get("expires_at") or ""),
     )
+
+
+def _vram(raw: Mapping[str, Any]) -> int | None:
+    """Ollama always says it of a loaded model (api/types.go, ProcessModelResponse): 0 is all in main memory."""
+    return int(raw["size_vram"] or 0) if "size_vram" in raw else None
 
 
 def _sha256(path: Path) -> str:

@@ -18,6 +18,7 @@ from ops_pipelines.cli.output import (
 )
 from ops_pipelines.cli.progress import progress
 from ops_pipelines.errors import OpsError
+from ops_pipelines.policy import serving
 from ops_pipelines.wiring import data, deployments, sources
 
 
@@ -76,17 +77,23 @@ def deploy(context: Context, stack: str, profile: str | None, as_json: bool) -> 
 @json_option
 @click.pass_obj
 def status(context: Context, stack: str, as_json: bool) -> int:
-    """Show each replica of STACK: its state, for how long, and whether it answers.
+    """Show each replica of STACK, whether it answers, the models that are loaded, and the memory of the cards.
 
     Then the models whose tags have moved at their sources, as far as that was asked before: nobody is asked now."""
     site = context.site(stack)
     rows = deployments.status_rows(site)
+    models, cards = deployments.model_rows(site), deployments.card_rows(site)
     if as_json:
-        show_json(rows)
-    else:
-        show_rows(rows, empty="no components")
-        for line in sources.source_notes(site):
-            click.echo(f"! {line}")
+        notes = list(sources.source_notes(site))
+        show_json({"replicas": rows, "models": models, "cards": cards, "notes": notes})
+        return 0 if all(row["answers"] == "yes" for row in rows) else 1
+    show_rows(rows, empty="no components")
+    for more in (serving.model_lines(models), serving.card_lines(cards)):
+        if more:
+            click.echo()
+            show_rows(more, empty="")
+    for line in sources.source_notes(site):
+        click.echo(f"! {line}")
     return 0 if all(row["answers"] == "yes" for row in rows) else 1
 
 

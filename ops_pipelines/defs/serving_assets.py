@@ -21,6 +21,7 @@ from ops_pipelines.defs.metadata import (
     table,
 )
 from ops_pipelines.defs.running import LogProgress, failures
+from ops_pipelines.policy import serving
 from ops_pipelines.policy.models import Inventory
 from ops_pipelines.policy.plan import Plan
 from ops_pipelines.policy.words import size_in_words
@@ -114,6 +115,8 @@ def deployment(site: Site) -> dg.AssetsDefinition:
                 result = deployments.deploy(site, to=to, by=by, progress=progress)
             else:
                 result = deployments.standing(site, plan)
+            models = table(serving.model_lines(deployments.model_rows(site)))
+            cards = table(serving.card_lines(deployments.card_rows(site)))
             components = table(
                 {name: row[name] for name in ("component", "replica", "state", "answers", "up for", "detail")}
                 for row in deployments.status_rows(site)
@@ -123,6 +126,8 @@ def deployment(site: Site) -> dg.AssetsDefinition:
             metadata={
                 "revision": result.revision if result.revision is not None else "not recorded",
                 "components": components,
+                "models": models,
+                "cards": cards,
                 **plan_metadata(plan),
                 **findings_metadata(result.findings),
             },

@@ -23,7 +23,8 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _PINNED = "ops-file:"
-"""How the source of a mounted file begins that is kept by its content: `ops-file:<digest>/<name>`."""
+"""How the source of a mounted file begins that is kept by its content: `ops-file:<digest>/<name>`, and
+`ops-file:<digest>/x/<name>` for a program."""
 _SHORT = re.compile(r"^(?P<source>[./~][^:]*):(?P<target>[^:]+)(:(?P<options>[^:]*))?$")
 
 ReadFile = Callable[[str], str | None]
@@ -65,11 +66,12 @@ def make_project(
     *,
     secret_names: Collection[str],
     read: ReadFile,
+    runs: Callable[[str], bool] = lambda _: False,
 ) -> Project:
     """The project of a model. `secret_names` are variables that the stack declares as secrets; whatever else has the
-    name of a secret is one too, as a project of somebody else declares none."""
+    name of a secret is one too, as a project of somebody else declares none. `runs` tells which files are programs."""
     files: dict[str, str] = {}
-    pinned = _pin(copy.deepcopy(dict(model)), read, files)
+    pinned = _pin(copy.deepcopy(dict(model)), read, files, runs)
     names = sorted(variables_in(pinned))
     hidden = tuple(one for one in names if one in secret_names or _SECRET.search(one))
     known = {one: environ[one] for one in names if one not in hidden and one in environ}
@@ -207,6 +209,11 @@ def pinned_files(project: Project) -> Iterator[tuple[str, str]]:
             yield path, project.files[path.split("/")[0]]
 
 
+def is_program(path: str) -> bool:
+    """Whether a path of `pinned_files` is that of a file that containers run."""
+    return path.split("/")[1:2] == ["x"] and path.count("/") == 2
+
+
 def variables_in(value: Any) -> set[str]:
     """Names of the variables that a model refers to, as Compose reads them (`$$` is a dollar sign)."""
     if isinstance(value, str):
@@ -233,7 +240,9 @@ def secret_variables(model: Mapping[str, Any], service: str) -> tuple[str, ...]:
     )
 
 
-def _pin(model: dict[str, Any], read: ReadFile, files: dict[str, str]) -> dict[str, Any]:
+def _pin(
+    model: dict[str, Any], read: ReadFile, files: dict[str, str], runs: Callable[[str], bool]
+) -> dict[str, Any]:
     for service in (model.get("services") or {}).values():
         volumes = service.get("volumes")
         if volumes:
@@ -244,7 +253,8 @@ def _pin(model: dict[str, Any], read: ReadFile, files: dict[str, str]) -> dict[s
         if content is not None:
             digest = hashlib.sha256(content.encode()).hexdigest()
             files[digest] = content
-            holder[key] = f"{_PINNED}{digest}/{path.rpartition('/')[2]}"
+            way = "x/" if runs(path) else ""
+            holder[key] = f"{_PINNED}{digest}/{way}{path.rpartition('/')[2]}"
     return model
 
 

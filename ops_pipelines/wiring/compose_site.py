@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import secrets as random_secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,14 @@ from ops_pipelines.adapters.docker_engine import DockerEngine
 from ops_pipelines.engines import compose as engine
 from ops_pipelines.errors import OpsError, UsageError
 from ops_pipelines.policy.compose_profiles import switched_on
-from ops_pipelines.policy.compose_project import Project, make_project, pinned_files, placed, secret_variables
+from ops_pipelines.policy.compose_project import (
+    Project,
+    is_program,
+    make_project,
+    pinned_files,
+    placed,
+    secret_variables,
+)
 from ops_pipelines.stack.components import ComposeTarget
 from ops_pipelines.wiring.connect import secret
 from ops_pipelines.wiring.files import write_whole
@@ -101,7 +109,12 @@ class ComposeSite:
         model = self.tool(None).model(self.files, profiles=self.profiles, env_file=None)
         on = switched_on(model, self.profiles)
         return make_project(
-            self.target.project, on, self.environ, secret_names=self._secret_variables, read=self._read
+            self.target.project,
+            on,
+            self.environ,
+            secret_names=self._secret_variables,
+            read=self._read,
+            runs=lambda source: os.access(source, os.X_OK),
         )
 
     def hands(self) -> engine.Hands:
@@ -116,6 +129,8 @@ class ComposeSite:
             at = files / path
             if not at.is_file() or at.read_text(encoding="utf-8") != content:
                 write_whole(at, content)
+            if is_program(path):
+                at.chmod(at.stat().st_mode | 0o555)
         model = placed(project, str(files), self._labels(project))
         text = json.dumps(model, indent=1, sort_keys=True)
         file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"

@@ -22,6 +22,7 @@ from ops_pipelines.engines._deploy_needs import Health, Tools
 from ops_pipelines.engines.lease import take_drill_lease, take_lease
 from ops_pipelines.engines.ports import Embedder, Fence, VectorStore
 from ops_pipelines.errors import OpsError, TargetUnsupported, UsageError
+from ops_pipelines.policy import serving
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.programs import Places, cache_place, endpoints
 from ops_pipelines.settings import Settings
@@ -33,6 +34,9 @@ from ops_pipelines.wiring.site import Site
 if TYPE_CHECKING:
     from ops_pipelines.adapters.milvus import MilvusStore
     from ops_pipelines.adapters.s3 import Encryption, S3Store
+
+_KEYS = ("VLLM_API_KEY", "APHRODITE_API_KEY", "LITELLM_MASTER_KEY")
+"""Variables by which servers of OpenAI's API are told the key that they ask for."""
 
 _stores: dict[tuple[str, str, str | None], MilvusStore] = {}
 """Connections of this process by address, database and token: each costs a channel and a thread."""
@@ -245,14 +249,29 @@ def embedder(site: Site, model: str, at: str | None = None) -> Embedder:
     address = at or endpoint(site, declared.served_by)
     if component(site, declared.served_by).kind == "ollama":
         return OllamaEmbeddings(address)
-    key = declared.token if declared.source.startswith("hosted:") else None
-    return OpenAIEmbeddings(address, api_key=secret(site, key))
+    return OpenAIEmbeddings(address, api_key=model_key(site, model))
+
+
+def server_key(site: Site, component: str) -> str | None:
+    """Value of the key that a component's server asks its clients for; None where it declares none.
+
+    Raises SecretMissing."""
+    named = site.stack.components[component].secrets
+    return secret(site, next((named[variable] for variable in _KEYS if variable in named), None))
+
+
+def model_key(site: Site, model: str) -> str | None:
+    """Value of the key with which a model is asked for: its server's, else a hosted one's own."""
+    declared = site.stack.models[model]
+    key = server_key(site, declared.served_by) if declared.served_by else None
+    if key is None and declared.source.startswith("hosted:"):
+        return secret(site, declared.token)
+    return key
 
 
 def served_name(site: Site, model: str) -> str:
     """The name under which the model's server knows it."""
-    declared = site.stack.models[model]
-    return declared.served_as or declared.source.split(":", 1)[1].split("@", 1)[0]
+    return serving.served_name(site.stack.models[model])
 
 
 def supervisor(settings: Settings) -> Supervisord:

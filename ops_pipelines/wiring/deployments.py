@@ -26,12 +26,20 @@ from ops_pipelines.wiring.revisions import previous
 from ops_pipelines.wiring.revisions import rows as revision_rows
 from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.sources import source_notes
-from ops_pipelines.wiring.status import drift_findings, health_findings, replicas, status, status_rows
+from ops_pipelines.wiring.status import (
+    card_rows,
+    drift_findings,
+    health_findings,
+    model_rows,
+    replicas,
+    status,
+    status_rows,
+)
 from ops_pipelines.wiring.targets import on
 
 __all__ = [
-    "Artifact", "DeployResult", "artifact", "build", "deploy", "down", "down_plan", "drift_findings",
-    "health_findings", "logs", "plan", "preflight", "previous", "replicas", "require_preflight",
+    "Artifact", "DeployResult", "artifact", "build", "card_rows", "deploy", "down", "down_plan", "drift_findings",
+    "health_findings", "logs", "model_rows", "plan", "preflight", "previous", "replicas", "require_preflight",
     "require_supported", "revision_rows", "scale_held", "set_replicas", "smoke", "standing", "status", "status_rows",
     "supervisor", "supported",
 ]  # fmt: skip

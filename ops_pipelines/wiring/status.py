@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ops_pipelines.engines._deploy_needs import ReplicaStatus
+from ops_pipelines.policy import serving
 from ops_pipelines.policy.plan import Finding
+from ops_pipelines.wiring import loaded
 from ops_pipelines.wiring.artifacts import require_supported, supported, unsupported
 from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.targets import on
@@ -32,6 +34,18 @@ def status_rows(site: Site) -> list[dict[str, Any]]:
         }
         for one in status(site)
     ]
+
+
+def model_rows(site: Site) -> list[dict[str, Any]]:
+    """Each model that a server of the stack holds or should be able to hold, with its memory in bytes."""
+    return serving.model_rows(site.stack, loaded.loaded(site))
+
+
+def card_rows(site: Site) -> list[dict[str, Any]]:
+    """Each card that the stack can work on or asks for, with its memory in bytes."""
+    if not any(loaded.asks_for_cards(one) for one in site.stack.components.values()):
+        return []
+    return serving.card_rows(site.stack, loaded.cards(site))
 
 
 def replica_numbers(site: Site, component: str) -> tuple[int, ...] | None:

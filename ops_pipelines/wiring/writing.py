@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ops_pipelines.adapters.generation import ollama_words, openai_words
 from ops_pipelines.errors import Refused, UsageError
-from ops_pipelines.wiring.connect import component, endpoint, secret, served_name
+from ops_pipelines.wiring.connect import component, endpoint, model_key, served_name
 from ops_pipelines.wiring.site import Site
 
 
@@ -22,8 +22,8 @@ def write(site: Site, model: str, prompt: str, at: str | None = None) -> str:
     if component(site, declared.served_by).kind == "ollama":
         text = ollama_words(address, name, prompt)
     else:
-        key = secret(site, declared.token) if declared.source.startswith("hosted:") else None
-        text = openai_words(address, name, prompt, chat=declared.role != "completion", api_key=key)
+        chat = declared.role != "completion"
+        text = openai_words(address, name, prompt, chat=chat, api_key=model_key(site, model))
     if not text.strip():
         raise Refused(f"{name} answered nothing", remedy="look at the log of its server")
     return text

@@ -66,6 +66,8 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
         (deployments, "plan"): lambda *_, **__: made.plan,
         (deployments, "standing"): lambda *_: deployed,
         (deployments, "status_rows"): lambda *_: [],
+        (deployments, "model_rows"): lambda *_: [],
+        (deployments, "card_rows"): lambda *_: [],
         (data, "plan_collections"): lambda *_: made.plan_collections,
         (linting, "lint"): lambda *_: made.findings,
         (snapshots, "plan_restore"): lambda *_, **__: CHANGE,

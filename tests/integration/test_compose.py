@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -389,3 +390,37 @@ def _free(site: Site) -> bool:
             return True
     except LeaseHeld:
         return False
+
+
+def test_status_asks_a_container_that_publishes_nothing(stand: Stand) -> None:
+    """Its models by its own address, its cards by the tool inside it (Ollama's and NVIDIA's documented answers)."""
+    held = {
+        "name": "llama3:latest",
+        "size": 6_000_000_000,
+        "size_vram": 5_000_000_000,
+        "expires_at": "2026-11-21",
+    }
+    tool = "#!/bin/sh\necho '0, NVIDIA RTX A4500, 20470, 8123'\n"
+    (stand.folder / "ps.json").write_text(json.dumps({"models": [held]}))
+    (stand.folder / "nvidia-smi").write_text(tool)
+    (stand.folder / "nvidia-smi").chmod(0o755)
+    stand.services = {
+        "ollama": {
+            "image": IMAGE,
+            "init": True,
+            "command": ["sh", "-c", "mkdir -p /w/api; cp /ps.json /w/api/ps; exec httpd -f -p 80 -h /w"],
+            "volumes": ["./ps.json:/ps.json:ro", "./nvidia-smi:/bin/nvidia-smi:ro"],
+        }
+    }
+    declared = yaml.safe_load((stand.folder / "stack.yaml").read_text())
+    declared["components"] = {
+        "ollama": {"kind": "ollama", "ports": {"http": 80}, "resources": {"gpu": 0, "gpu_memory": "8G"}}
+    }
+    (stand.folder / "stack.yaml").write_text(yaml.safe_dump(declared))
+    stand.deploy()
+    site = stand.write()
+    until(lambda: deployments.model_rows(site)[0]["state"] == "loaded", what="the models of a container")
+    [row] = deployments.model_rows(site)
+    assert (row["model"], row["memory"], row["vram"]) == ("llama3:latest", 6_000_000_000, 5_000_000_000)
+    [card] = deployments.card_rows(site)
+    assert (card["name"], card["used"]) == ("NVIDIA RTX A4500", 8123 << 20)

@@ -43,16 +43,16 @@ def test_2_deploy_brings_model_service_and_collection(stand: Stand) -> None:
     [collection] = done["collections"]
     assert collection["rows"] == len(list(stand.corpus.glob("*.md")))
     assert answer(stand, "bake a loaf")[0] == "cooking.md"
-    rows = stand.cli("status", "obelisk")
+    rows = stand.cli("status", "obelisk")["replicas"]
     assert {row["component"] for row in rows} == {"model-server", "milvus", "gpu-exporter"}
     assert {row["answers"] for row in rows} == {"yes"}
 
 
 def test_3_a_second_deploy_changes_nothing(stand: Stand) -> None:
-    before = [row["pid"] for row in stand.cli("status", "obelisk")]
+    before = [row["pid"] for row in stand.cli("status", "obelisk")["replicas"]]
     done = stand.cli("deploy", "obelisk")
     assert not done["recorded"]
-    assert [row["pid"] for row in stand.cli("status", "obelisk")] == before
+    assert [row["pid"] for row in stand.cli("status", "obelisk")["replicas"]] == before
 
 
 def test_4_backup_verify_list(stand: Stand) -> None:
@@ -131,9 +131,9 @@ def test_7_a_new_worker_receives_requests_and_goes_again(stand: Stand) -> None:
         if len(seen) == 2:
             break
     assert seen == {"model-server-0", "model-server-1"}
-    pids = {row["replica"]: row["pid"] for row in stand.cli("status", "obelisk")}
+    pids = {row["replica"]: row["pid"] for row in stand.cli("status", "obelisk")["replicas"]}
     scaling.apply(site, "model-server", current=2, wanted=1, decided=now(), by="test")
-    after = {row["replica"]: row["pid"] for row in stand.cli("status", "obelisk")}
+    after = {row["replica"]: row["pid"] for row in stand.cli("status", "obelisk")["replicas"]}
     assert after["obelisk.model-server.0"] == pids["obelisk.model-server.0"]
     assert "obelisk.model-server.1" not in after
 
@@ -181,14 +181,14 @@ def test_no_secret_is_in_any_file_of_the_home(stand: Stand) -> None:
 
 
 def test_a_killed_model_server_comes_back(stand: Stand) -> None:
-    before = {row["replica"]: row["pid"] for row in stand.cli("status", "obelisk")}
+    before = {row["replica"]: row["pid"] for row in stand.cli("status", "obelisk")["replicas"]}
     os.kill(before["obelisk.model-server.0"], signal.SIGKILL)
     until(
         lambda: any(
             row["replica"] == "obelisk.model-server.0"
             and row["answers"] == "yes"
             and row["pid"] != before["obelisk.model-server.0"]
-            for row in json.loads(stand.run("status", "obelisk", "--json").stdout)
+            for row in json.loads(stand.run("status", "obelisk", "--json").stdout)["replicas"]
         ),
         what="the model server to be started again",
         seconds=60,

@@ -9,6 +9,7 @@ import pytest
 
 from ops_pipelines.policy.compose_project import (
     from_json,
+    is_program,
     make_project,
     pinned_files,
     placed,
@@ -124,3 +125,11 @@ def test_replicas_are_set_in_the_one_place_that_counts() -> None:
     made = with_replicas(project(), "web", 3)
     assert replicas_of(made, "web") == 3
     assert replicas_of(project(), "web") == 1
+
+
+def test_a_program_that_is_mounted_stays_one() -> None:
+    model = {"services": {"a": {"image": "i", "volumes": ["./start.sh:/start.sh:ro", "./a.conf:/a.conf:ro"]}}}
+    read = {"./start.sh": "echo", "./a.conf": "x"}.get
+    made = make_project("p", model, {}, secret_names=(), read=read, runs=lambda path: path.endswith(".sh"))
+    kept = {path.rpartition("/")[2]: is_program(path) for path, _ in pinned_files(made)}
+    assert kept == {"start.sh": True, "a.conf": False}
