@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -16,6 +15,8 @@ from ops_pipelines.errors import UsageError
 from ops_pipelines.policy.words import size_in_words
 from ops_pipelines.wiring import bucket, sources
 from ops_pipelines.wiring import models as wiring
+from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.wishes import Wish
 
 
 @click.group()
@@ -151,29 +152,10 @@ def repair_models(context: Context, stack: str, apply: bool, as_json: bool) -> i
     return show_findings(findings, as_json=as_json, good="every model is whole and right")
 
 
-def restore_model(
-    held: wiring.Held,
-    context: Context | None,
-    stack: str,
-    model: str,
-    parts: Sequence[str],
-    *,
-    into_cache: str | None,
-    into_path: Path | None,
-    apply: bool,
-    as_json: bool,
-) -> int:
-    """`restore --model`: one model of a snapshot, into the cache that it came from or another. `context` is None
+def restore_model(held: wiring.Held, site: Site | None, wish: Wish, *, apply: bool, as_json: bool) -> int:
+    """`restore --model`: one model of a snapshot, into the cache that it came from or another. `site` is None
     where there is nothing but the bucket."""
-    part, picked = held.pick(model, list(parts) or None)
-    if into_path is not None:
-        target = wiring.folder_target(into_path, picked.layout)
-    elif context is None:
-        raise UsageError(
-            "a model from the bucket alone needs a folder", remedy="name one: --into-path ./models"
-        )
-    else:
-        target = wiring.cache_target(context.site(stack), into_cache or part.name)
+    picked, target = wish.picked(held, site)
     return _put(picked, held.fetch, target, apply=apply, as_json=as_json)
 
 

@@ -12,6 +12,7 @@ from ops_pipelines.cli.output import Context, errors_in, json_option, show_json,
 from ops_pipelines.cli.progress import progress
 from ops_pipelines.errors import UsageError
 from ops_pipelines.wiring import bucket, models, snapshots
+from ops_pipelines.wiring.wishes import Wish
 
 
 @click.command()
@@ -70,25 +71,16 @@ def restore(
     """
     wanted = list(parts) or None
     only = snapshots.Only(snapshots.Choice(rows, partitions), name)
-    if only and (model is not None or bucket_url):
-        raise UsageError(
-            "--as, --filter and --partition are for a collection of a server",
-            remedy="leave them out with --model and --bucket",
-        )
+    wish = Wish(parts, into, only, model, into_cache, into_path, allow_wrong)
+    wish.refuse(files=bucket_url is not None)
     if model is not None:
-        if into is not None:
-            raise UsageError("--into is for whole parts", remedy="with --model: --into-cache or --into-path")
         if bucket_url:
             opened = bucket.open_bucket(bucket_url, endpoint, region, context.settings)
-            held, site_of = bucket.held(opened, stack, snapshot), None
-        else:
-            held, site_of = models.held(context.site(stack), snapshot), context
-        return restore_model(
-            held, site_of, stack, model, parts, into_cache=into_cache, into_path=into_path, apply=apply,
-            as_json=as_json,
-        )  # fmt: skip
-    if into_cache or into_path:
-        raise UsageError("--into-cache and --into-path go with --model", remedy="name a model: --model NAME")
+            return restore_model(
+                bucket.held(opened, stack, snapshot), None, wish, apply=apply, as_json=as_json
+            )
+        site = context.site(stack)
+        return restore_model(models.held(site, snapshot), site, wish, apply=apply, as_json=as_json)
     if bucket_url:
         opened = bucket.open_bucket(bucket_url, endpoint, region, context.settings)
         return _restore_files(opened, stack, snapshot, wanted, into, apply=apply, as_json=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from ops_pipelines.defs import backup_assets, serving_assets
+from ops_pipelines.defs import backup_assets, restore_assets, serving_assets
 from ops_pipelines.wiring.site import Site
 
 
@@ -18,5 +18,5 @@ def stack_assets(site: Site) -> list[dg.AssetsDefinition]:
     if stack.collections:
         assets.append(serving_assets.collections(site))
     if stack.backup is not None:
-        assets += [backup_assets.snapshot(site), backup_assets.drill(site), backup_assets.restore(site)]
+        assets += [backup_assets.snapshot(site), backup_assets.drill(site), restore_assets.restore(site)]
     return assets

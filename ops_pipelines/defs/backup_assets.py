@@ -1,4 +1,4 @@
-"""What keeps the data: the snapshot, the drill that proves it, the restore."""
+"""What keeps the data: the snapshot, and the drill that proves it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,13 @@ import time
 import dagster as dg
 
 from ops_pipelines.defs import names
-from ops_pipelines.defs.configs import DrillConfig, NoConfig, RestoreConfig
+from ops_pipelines.defs.configs import DrillConfig, NoConfig
 from ops_pipelines.defs.drill_metadata import drill_metadata, past_drills
 from ops_pipelines.defs.making import Events, make_asset
-from ops_pipelines.defs.metadata import (
-    check_result,
-    findings_metadata,
-    plan_metadata,
-    plan_text,
-    snapshots_table,
-    table,
-)
+from ops_pipelines.defs.metadata import check_result, snapshots_table, table
 from ops_pipelines.defs.running import LogProgress, failures, stop_if_bad
-from ops_pipelines.defs.serving_assets import dry_run
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.drills import NOT_GENERATED
-from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.words import read_in_words, size_in_words
 from ops_pipelines.wiring import drills, snapshots
 from ops_pipelines.wiring.site import Site
@@ -116,51 +107,4 @@ def drill(site: Site) -> dg.AssetsDefinition:
                 f"Digests and counts hold, recall@10 is at least {site.stack.drill.recall_at_10:g}."
             )
         },
-    )
-
-
-def restore(site: Site) -> dg.AssetsDefinition:
-    """Puts back the snapshot that was chosen as partition; a dry run unless `apply` is set."""
-
-    def run(context: dg.AssetExecutionContext, config: RestoreConfig) -> Events:
-        chosen = context.partition_key if context.has_partition_key else ""
-        parts, into = config.parts or None, config.into or None
-        with failures():
-            snapshots.refuse_nothing_chosen(site, chosen)
-            if config.apply:
-                snapshots.refuse_backfill(context.run.tags)
-            wrong = config.allow_wrong_secrets
-            plan = snapshots.plan_restore(site, chosen, parts=parts, into=into, allow_wrong=wrong)
-            if not config.apply:
-                yield dry_run(context, plan, partition=chosen)
-                return
-            context.log.info(plan_text(plan))
-            by, progress = f"run {context.run_id}", LogProgress(context)
-            result = snapshots.restore(
-                site, chosen, parts=parts, into=into, by=by, progress=progress, allow_wrong=wrong
-            )
-        rows = [{"part": one.part, "place": one.place, "old one kept": one.kept} for one in result.parts]
-        found: tuple[Finding, ...] = tuple(f for one in result.parts for f in one.findings)
-        yield dg.MaterializeResult(
-            metadata={
-                "restored": table(rows),
-                "live": result.switched,
-                **plan_metadata(plan),
-                **findings_metadata(found),
-            }
-        )
-
-    return make_asset(
-        site,
-        "restore",
-        run,
-        RestoreConfig,
-        kinds={"s3"},
-        deps=["snapshot"],
-        description=(
-            f"Puts a snapshot of {site.name} back. Open the launchpad from the menu beside Materialize and choose "
-            "the snapshot: without `apply` the run shows its plan and changes nothing."
-        ),
-        partitions=names.snapshots(site.name),
-        always=False,
     )

@@ -65,6 +65,29 @@ class RestoreConfig(dg.Config):
     into: str = Field(
         default="", description="Restore beside the live stack under this name, and switch nothing."
     )
+    as_name: str = Field(
+        default="",
+        description="Restore the one collection that `parts` names under this other name, beside its own.",
+    )
+    filter: str = Field(
+        default="",
+        description='Only rows of that collection for which this holds, such as: year >= 2024 and lang == "de". '
+        "Goes with `as_name` or `into`.",
+    )
+    partitions: list[str] = Field(
+        default=[],
+        description="Only rows of these partitions of that collection. Goes with `as_name` or `into`.",
+    )
+    model: str = Field(
+        default="", description="Put this one model back into its cache; everything else stays as it is."
+    )
+    into_cache: str = Field(
+        default="", description="With `model`: another model cache of the stack, of the same layout."
+    )
+    into_path: str = Field(
+        default="",
+        description="With `model`: a folder, where the run works, that holds a store of the same layout or nothing.",
+    )
     allow_wrong_secrets: list[str] = Field(
         default=[], description="Secrets that may be others than those the snapshot was taken with, by name."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +12,13 @@ import dagster as dg
 import pytest
 
 from ops_pipelines.defs import configs
+from ops_pipelines.defs.restore_assets import wish_of
 from ops_pipelines.engines.drill import DrillReport
 from ops_pipelines.policy.manifest import Manifest
 from ops_pipelines.policy.plan import Finding, Plan, Step
 from ops_pipelines.wiring import data, deployments, drills, linting, snapshots
 from ops_pipelines.wiring.site import Fleet
+from ops_pipelines.wiring.wishes import Wish
 from tests.defs.kit import failure_of, materialized, obelisk, observations, run_things
 
 SNAPSHOT = "20261121T020000Z-1f3a9c"
@@ -192,6 +195,66 @@ def test_a_restore_refuses(
     assert not result.success
     assert words in failure_of(result)
     assert engines.done == []
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model": "llama3:8b", "into": "look"}, "--into-cache or --into-path"),
+        ({"model": "llama3:8b", "filter": "year > 1"}, "are for a collection"),
+        ({"into_path": "/srv/models"}, "name a model"),
+        ({"model": "llama3:8b", "into_cache": "spare", "into_path": "/srv"}, "leave one of them out"),
+    ],
+)
+def test_wishes_that_exclude_each_other_are_refused(
+    fleet: Fleet, engines: Engines, config: dict[str, Any], words: str
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("obelisk_snapshots", [SNAPSHOT])
+        tags = {"dagster/partition": SNAPSHOT}
+        asked = {"restore": {"apply": True, **config}}
+        result = run_things(fleet, "obelisk", ["restore"], asked, instance=instance, tags=tags)
+    assert not result.success
+    assert words in failure_of(result)
+    assert engines.done == []
+
+
+def test_the_form_asks_what_the_command_line_asks() -> None:
+    """Each option of `restore` has its field, and an empty one asks for nothing."""
+    assert wish_of(configs.RestoreConfig()) == Wish()
+    config = configs.RestoreConfig(
+        parts=["collection/docs"], into="look", as_name="docs_of_may", filter="year > 1", partitions=["west"],
+        model="llama3:8b", into_cache="spare", into_path="/srv/models", allow_wrong_secrets=["salt"],
+    )  # fmt: skip
+    only = snapshots.Only(snapshots.Choice("year > 1", ("west",)), "docs_of_may")
+    assert wish_of(config) == Wish(
+        ("collection/docs",), "look", only, "llama3:8b", "spare", Path("/srv/models"), ("salt",)
+    )
+
+
+def test_what_the_form_chose_reaches_the_engine(
+    fleet: Fleet, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    bad = SimpleNamespace(
+        part="collection/docs", place="p", kept="", findings=(Finding("server", False, "down"),)
+    )
+
+    def restored(*_: object, **words: object) -> object:
+        asked.append(words["only"])
+        return SimpleNamespace(parts=(bad,), switched=True)
+
+    monkeypatch.setattr(snapshots, "restore", restored)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("obelisk_snapshots", [SNAPSHOT])
+        config = {
+            "restore": {"apply": True, "parts": ["collection/docs"], "as_name": "may", "filter": "n > 1"}
+        }
+        tags = {"dagster/partition": SNAPSHOT}
+        result = run_things(fleet, "obelisk", ["restore"], config, instance=instance, tags=tags)
+    assert asked == [snapshots.Only(snapshots.Choice("n > 1"), "may")]
+    assert "server: down" in failure_of(result), "what is live and not right fails the run"
+    assert materialized(result) == {"restore"}
 
 
 def test_a_backup_that_does_not_hold_fails_its_run(fleet: Fleet, engines: Engines) -> None:

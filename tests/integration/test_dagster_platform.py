@@ -186,6 +186,19 @@ def test_restore_with_apply_switches_to_a_new_collection_with_the_same_rows(plat
     assert _materialized_partitions(platform) == [snapshot]
 
 
+def test_restore_of_some_rows_under_another_name(platform: Platform) -> None:
+    snapshot, physical, before = snapshots.newest(platform.site), _physical(platform), _content(platform)
+    some = sorted(before)[: len(before) // 2]
+    words = ", ".join(f'"{key}"' for key in some)
+    asked = {"parts": ["collection/obelisk_docs"], "as_name": "docs_of_may", "filter": f"id in [{words}]"}
+    run = _restore(platform, snapshot, apply=True, **asked)
+    assert run.status == "SUCCESS", run.failure
+    store = vector_store(platform.site, "obelisk_docs")
+    found = [str(row["id"]) for page in store.rows("docs_of_may", fields=()) for row in page]
+    assert sorted(found) == some
+    assert _physical(platform) == physical
+
+
 def test_restore_refuses_unknown_none_and_many(platform: Platform) -> None:
     newest, physical = snapshots.newest(platform.site), _physical(platform)
     cases: list[tuple[dict[str, str], dict[str, Any], str]] = [
@@ -195,6 +208,11 @@ def test_restore_refuses_unknown_none_and_many(platform: Platform) -> None:
             {"dagster/partition": newest, "dagster/backfill": "some"},
             {"apply": True},
             "a backfill cannot restore",
+        ),
+        (
+            {"dagster/partition": newest},
+            {"apply": True, "filter": "n > 1"},
+            "name it: `--part collection/NAME`",
         ),
     ]
     begun = [platform.begin(["restore"], {"restore": config}, tags=tags) for tags, config, _ in cases]

@@ -32,7 +32,16 @@ def test_a_restore_by_clicking_shows_its_plan(page: Page, platform: Platform) ->
     snapshot = snapshots.newest(platform.site)
     before = vector_store(platform.site, "obelisk_docs").state("obelisk_docs")
     open_launchpad(page, platform.url, "obelisk", "restore")
-    expect(page.get_by_text("apply: false")).to_be_visible()
+    for field in (
+        "apply: false",
+        "as_name:",
+        "filter:",
+        "partitions:",
+        "model:",
+        "into_cache:",
+        "into_path:",
+    ):
+        expect(page.get_by_text(field).first).to_be_visible()
     box = page.get_by_placeholder("Partition")
     box.click()
     box.fill(snapshot)  # of a long list only some are drawn
