@@ -6,11 +6,16 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.sharing import arrange
 
 # A shell that starts the tests in the background ignores SIGINT for them, and so would every program they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine is no fault of what is tested: no example has a time limit.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _SERVERS = Path(__file__).parent / "servers"
 
