@@ -6,10 +6,12 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from ops_pipelines.errors import CommandFailed, CommandMissing
 
@@ -79,6 +81,24 @@ def _communicate(
                 os.killpg(process.pid, signal.SIGKILL)  # what it started in turn, too
             raise
     return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+def on_socket(
+    command: Sequence[str | Path], pipe: socket.socket, said: IO[bytes], *, environ: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a command that speaks over a socket, in a session of its own; its errors go to the file `said`.
+
+    Whoever starts it ends it. Raises CommandMissing."""
+    words = [str(word) for word in command]
+    handle = pipe.fileno()
+    try:
+        return subprocess.Popen(
+            words, env=dict(environ), stdin=handle, stdout=handle, stderr=said, start_new_session=True
+        )
+    except FileNotFoundError as error:
+        raise CommandMissing(
+            f"the program `{words[0]}` is not on PATH", remedy=f"install {words[0]}"
+        ) from error
 
 
 def hand_over(

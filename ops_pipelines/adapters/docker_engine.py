@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ops_pipelines.errors import Refused, Unreachable
+from ops_pipelines.adapters import _docker_client
+from ops_pipelines.errors import Refused
 from ops_pipelines.policy.compose_plan import Container, ContainerState, Health, Mount
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ _NUMBER = "com.docker.compose.container-number"
 _HASH = "com.docker.compose.config-hash"
 _ONEOFF = "com.docker.compose.oneoff"
 _VOLUME = "com.docker.compose.volume"
-_TIMEOUT = 30
 _NEVER = "0001-01-01"
 
 
@@ -58,10 +56,14 @@ class DockerEngine:
         self._made: DockerClient | None = None
 
     @property
+    def address(self) -> _docker_client.Address:
+        """Where it answers. Raises UsageError for a context that is not there."""
+        return _docker_client.address(self._environ)
+
+    @property
     def is_local(self) -> bool:
         """Whether it runs on this machine, as far as its address tells."""
-        address = _address(self._environ)
-        return address is None or address.startswith(("unix:", "npipe:"))
+        return self.address.is_local
 
     def info(self) -> EngineInfo:
         """Version and resources. Raises Unreachable."""
@@ -201,7 +203,7 @@ class DockerEngine:
 
         try:
             if self._made is None:
-                self._made = _client(self._environ)
+                self._made = _docker_client.client(self._environ)
             yield self._made
         except APIError as error:
             raise Refused(
@@ -210,48 +212,7 @@ class DockerEngine:
             ) from error
         except (DockerException, requests.RequestException, OSError) as error:
             self._made = None
-            raise Unreachable(
-                f"no Docker Engine answers at {_address(self._environ) or 'its usual place'}: {error}",
-                remedy="start it, or correct DOCKER_HOST, or `target.context` of the stack",
-            ) from error
-
-
-def _client(environ: Mapping[str, str]) -> DockerClient:
-    import docker
-
-    address = _address(environ)
-    if address is None:
-        return docker.from_env(environment=dict(environ), timeout=_TIMEOUT)
-    if environ.get("DOCKER_HOST"):
-        return docker.from_env(
-            environment=dict(environ), timeout=_TIMEOUT, use_ssh_client=address.startswith("ssh:")
-        )
-    return docker.DockerClient(base_url=address, timeout=_TIMEOUT, use_ssh_client=address.startswith("ssh:"))
-
-
-def _address(environ: Mapping[str, str]) -> str | None:
-    """Address of the engine that `docker` would speak to; None for the default socket.
-
-    Contexts lie in `$DOCKER_CONFIG/contexts/meta/<id>/meta.json` (docker/cli, cli/context/store)."""
-    if environ.get("DOCKER_HOST"):
-        return environ["DOCKER_HOST"]
-    home = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/")) / ".docker")
-    chosen = environ.get("DOCKER_CONTEXT") or _read(home / "config.json").get("currentContext")
-    if not chosen or chosen == "default":
-        return None
-    for file in home.glob("contexts/meta/*/meta.json"):
-        meta = _read(file)
-        if meta.get("Name") == chosen:
-            return cast("str | None", (meta.get("Endpoints") or {}).get("docker", {}).get("Host"))
-    raise Unreachable(f"there is no Docker context {chosen!r}", remedy="`docker context ls` lists them")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+            raise _docker_client.explained(self.address, str(error)) from error
 
 
 def _container(client: DockerClient, id: str) -> Container | None:

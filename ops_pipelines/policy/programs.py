@@ -16,7 +16,7 @@ from ops_pipelines.errors import DeclarationError
 from ops_pipelines.policy.order import component_order
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.processes import LOCALHOST, Program, Ready
-from ops_pipelines.stack.components import Component
+from ops_pipelines.stack.components import Component, ComposeTarget
 from ops_pipelines.stack.model import Stack
 
 # `{{...}}` is left alone: it belongs to the templates of other programs (Go, Jinja).
@@ -121,8 +121,16 @@ def endpoints(stack: Stack) -> Mapping[str, tuple[str, ...]]:
         )
         scheme = "https" if port == "https" else _SCHEMES.get(component.kind, "http")
         numbers = [port_of(component, port, replica) for replica in range(component.replicas)]
-        found[name] = tuple(dict.fromkeys(f"{scheme}://{LOCALHOST}:{n}" for n in numbers if n is not None))
+        found[name] = tuple(dict.fromkeys(f"{scheme}://{_host(stack)}:{n}" for n in numbers if n is not None))
     return found
+
+
+def _host(stack: Stack) -> str:
+    """Where the ports of the stack's components are reached."""
+    target = stack.target
+    if isinstance(target, ComposeTarget) and target.engine is not None:
+        return target.engine.published_at or LOCALHOST
+    return LOCALHOST
 
 
 def external_targets(stack: Stack) -> Mapping[str, str]:

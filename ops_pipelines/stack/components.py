@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ops_pipelines.stack.base import Declared
 from ops_pipelines.stack.units import Duration, Name, Size
@@ -24,6 +25,38 @@ class ProcessTarget(Declared):
     kind: Literal["process"]
 
 
+class RemoteEngine(Declared):
+    """A Docker Engine that is not this machine's own. Paths are relative to the stack file."""
+
+    host: Annotated[str, Field(pattern=r"^(unix:///|tcp://|ssh://)[^\s]+$")]
+    """Where it answers, as in DOCKER_HOST: `ssh://user@machine[:port]`, `tcp://machine:2376`, `unix:///path`."""
+    certificates: str | None = None
+    """Folder with `ca.pem`, `cert.pem` and `key.pem` (`tcp://`)."""
+    identity: str | None = None
+    """File with the private key (`ssh://`); without it, what `ssh` finds by itself."""
+    known_hosts: str | None = None
+    """File with the machine's host key (`ssh://`); without it, those that `ssh` knows. One that is not known is
+    refused."""
+    address: str | None = None
+    """Name or IP at which the ports are reached that its containers publish; without it, the machine of `host`."""
+
+    @property
+    def published_at(self) -> str | None:
+        """Where published ports are reached; None: on this machine."""
+        return self.address or urlsplit(self.host).hostname
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> RemoteEngine:
+        scheme, machine = urlsplit(self.host).scheme, urlsplit(self.host).hostname
+        if scheme == "tcp" and not self.certificates and machine not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError("an engine at tcp:// without `certificates` makes everybody who reaches it root")
+        if scheme != "tcp" and self.certificates:
+            raise ValueError("`certificates` are for tcp://")
+        if scheme != "ssh" and (self.identity or self.known_hosts):
+            raise ValueError("`identity` and `known_hosts` are for ssh://")
+        return self
+
+
 class ComposeTarget(Declared):
     """A Docker Engine, through Docker Compose v2."""
 
@@ -37,7 +70,15 @@ class ComposeTarget(Declared):
     env_file: str | None = None
     """File with values of the project's variables; without it, `.env` beside the first Compose file."""
     context: str | None = None
-    """Docker context of the engine; without it, DOCKER_HOST, else the context that `docker` uses."""
+    """Docker context of the engine; without it and `engine`, DOCKER_HOST, else the context that `docker` uses."""
+    engine: RemoteEngine | None = None
+    """An engine on another machine, with what opens it."""
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> ComposeTarget:
+        if self.engine is not None and self.context is not None:
+            raise ValueError("`context` and `engine` both name an engine: keep one of them")
+        return self
 
 
 class KubernetesTarget(Declared):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ops_pipelines.adapters.machine import LocalMachine
@@ -42,6 +43,7 @@ def findings(here: ComposeSite) -> tuple[Finding, ...]:
     found += _images(here, services)
     found += _ports(here, project, services)
     found += _external(here, resolved)
+    found += _left_here(here, resolved)
     found += [memory_finding(services, info.memory), *gpu_findings(services, info.runtimes)]
     return tuple(found)
 
@@ -80,6 +82,23 @@ def _ports(
             )
         else:
             yield Finding(subject, True, f"free for {service}")
+
+
+def _left_here(here: ComposeSite, resolved: Mapping[str, Any]) -> Iterator[Finding]:
+    """Files of this machine that services mount, where the engine is on another one: it would make empty folders."""
+    if here.docker.is_local:
+        return
+    ours = (here.directory, here.site.folder, here.site.state)
+    for name, service in (resolved.get("services") or {}).items():
+        for one in service.get("volumes") or ():
+            source = Path(str(one.get("source", "")))
+            if one.get("type") == "bind" and any(source.is_relative_to(folder) for folder in ours):
+                yield Finding(
+                    f"mount/{one['target']}",
+                    False,
+                    f"{name} mounts {source.name} of this machine, and the engine is at {here.docker.address}",
+                    "write it as `configs:` with `content:`, or keep it in a named volume or an image",
+                )
 
 
 def _external(here: ComposeSite, resolved: Mapping[str, Any]) -> Iterator[Finding]:

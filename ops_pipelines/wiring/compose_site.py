@@ -28,6 +28,7 @@ from ops_pipelines.policy.compose_project import (
 )
 from ops_pipelines.stack.components import ComposeTarget
 from ops_pipelines.wiring.connect import secret
+from ops_pipelines.wiring.docker_hosts import engine_environ
 from ops_pipelines.wiring.files import write_whole
 from ops_pipelines.wiring.site import Site
 
@@ -89,10 +90,7 @@ class ComposeSite:
             {k: v for k, v in dotenv.dotenv_values(file).items() if v is not None} if file.is_file() else {}
         )
         found = {**values, **self.site.settings.environ}
-        if self.target.context:
-            found.pop("DOCKER_HOST", None)
-            found["DOCKER_CONTEXT"] = self.target.context
-        return found
+        return engine_environ(self.site, self.target, found)
 
     @cached_property
     def docker(self) -> DockerEngine:

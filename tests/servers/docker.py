@@ -20,9 +20,10 @@ import pytest
 
 from ops_pipelines.adapters.docker_engine import DockerEngine
 from tests.parts import require
-from tests.waiting import until
+from tests.waiting import free_port, until
 
 IMAGE = "ops-test/busybox:1"
+_TLS = {"cacert": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
 _POOL = "base=10.{0}.0.0/16,size=24"
 
 
@@ -33,6 +34,13 @@ class Docker:
     socket: Path
     config: Path
     folder: Path
+    tls_port: int = 0
+    """Port of 127.0.0.1 at which it answers with TLS, to clients with a certificate of its CA (`certificates`)."""
+
+    @property
+    def certificates(self) -> Path:
+        """Folder with ca.pem, cert.pem, key.pem of a client."""
+        return self.folder / "client"
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -106,12 +114,17 @@ def docker() -> Iterator[Docker]:
     plugins = folder / "config" / "cli-plugins"
     plugins.mkdir(parents=True)
     shutil.copy(compose.path, plugins / "docker-compose")
-    here = Docker(folder / "docker.sock", folder / "config", folder)
+    here = Docker(folder / "docker.sock", folder / "config", folder, free_port())
+    tls = signed(folder, "engine", alt="IP:127.0.0.1")
+    signed(folder, "client")
     words = [
         f"--data-root={folder / 'data'}",
         f"--exec-root={folder / 'exec'}",
         f"--pidfile={folder / 'pid'}",
         f"--host=unix://{here.socket}",
+        f"--host=tcp://127.0.0.1:{here.tls_port}",
+        "--tlsverify",
+        *(f"--tls{name}={tls / file}" for name, file in _TLS.items()),
         "--bridge=none",  # another engine's, where one runs on this machine, is then left alone
         f"--default-address-pool={_POOL.format(200 + os.getpid() % 50)}",
     ]
@@ -141,6 +154,41 @@ def _alone() -> Iterator[None]:
     with (Path(tempfile.gettempdir()) / "ops-docker-start.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def signed(folder: Path, name: str, *, ca: str = "ca", alt: str = "DNS:client") -> Path:
+    """A folder below `folder` with ca.pem, and a cert.pem and key.pem that this CA has signed."""
+    authority = folder / f"{ca}-made"
+    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    if not authority.is_dir():
+        authority.mkdir()
+        words = ["-x509", "-days", "2", "-subj", f"/CN={ca}", "-keyout", "key.pem", "-out", "ca.pem"]
+        _openssl(authority, *new, *words)
+    made = folder / name
+    made.mkdir()
+    shutil.copy(authority / "ca.pem", made / "ca.pem")
+    _openssl(made, *new, "-subj", f"/CN={name}", "-keyout", "key.pem", "-out", "request.pem")
+    (made / "extensions").write_text(f"subjectAltName={alt}\nextendedKeyUsage=serverAuth,clientAuth\n")
+    words = ["-CA", str(authority / "ca.pem"), "-CAkey", str(authority / "key.pem"), "-CAcreateserial"]
+    _openssl(
+        made,
+        "x509",
+        "-req",
+        "-in",
+        "request.pem",
+        *words,
+        "-days",
+        "2",
+        "-extfile",
+        "extensions",
+        "-out",
+        "cert.pem",
+    )
+    return made
+
+
+def _openssl(folder: Path, *words: str) -> None:
+    subprocess.run(["openssl", *words], cwd=folder, capture_output=True, check=True, timeout=60)
 
 
 def _answers(here: Docker, daemon: subprocess.Popen[bytes], log: Path) -> bool:
