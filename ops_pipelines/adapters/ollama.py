@@ -103,6 +103,23 @@ class Ollama:
         self._stream("/api/create", {"model": name, "files": digests}, f"create {shown_name(name)}", progress)
         return self._digest(name)
 
+    def load(self, name: str, *, embeds: bool, keep_alive: str | None = None) -> None:
+        """Bring a model into memory, for `keep_alive` (a duration such as `10m`, `-1` for good) where given.
+
+        An empty prompt loads, and so does an empty text to embed (docs/api.md). Raises Refused, Unreachable."""
+        body: dict[str, Any] = {"model": name, "stream": False}
+        if keep_alive is not None:
+            body["keep_alive"] = int(keep_alive) if keep_alive.lstrip("-").isdecimal() else keep_alive
+        self._long("/api/embed" if embeds else "/api/generate", {**body, **({"input": ""} if embeds else {})})
+
+    def unload(self, name: str) -> None:
+        """Let a model go from memory at once; one that is not there stays away. Raises Refused, Unreachable."""
+        self._long("/api/generate", {"model": name, "keep_alive": 0, "stream": False})
+
+    def _long(self, url: str, body: Mapping[str, Any]) -> None:
+        with self._client(timeout=_SILENCE) as http:
+            _http.request(http, "POST", url, what=self._what, remedy=_START, json=dict(body))
+
     # --- ModelSource ---
 
     def fetch(self, model: WantedModel, root: Path, layout: str, progress: Progress) -> str:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""Verbs of single models: models list, export, import, repair; and what `restore --model` does."""
+"""Verbs of single models: in caches, as files, in memory; and what `restore --model` does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ops_pipelines.engines.models import Picked
 from ops_pipelines.engines.ports import Fetch
 from ops_pipelines.errors import UsageError
 from ops_pipelines.policy.words import size_in_words
-from ops_pipelines.wiring import bucket, sources
+from ops_pipelines.wiring import bucket, model_memory, sources
 from ops_pipelines.wiring import models as wiring
 from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.wishes import Wish
@@ -21,7 +21,7 @@ from ops_pipelines.wiring.wishes import Wish
 
 @click.group()
 def models() -> None:
-    """List single models, and take them out of and into model caches as files."""
+    """List single models, take them out of and into caches as files, and into and out of memory."""
 
 
 @models.command(name="list")
@@ -150,6 +150,43 @@ def repair_models(context: Context, stack: str, apply: bool, as_json: bool) -> i
             return 0
         findings = wiring.repair(site, by="command line", progress=report)
     return show_findings(findings, as_json=as_json, good="every model is whole and right")
+
+
+@models.command(name="warm")
+@click.argument("stack")
+@click.argument("model", required=False)
+@json_option
+@click.pass_obj
+def warm_models(context: Context, stack: str, model: str | None, as_json: bool) -> int:
+    """Ask every model of STACK, or one MODEL, for an answer, base models first: it is then loaded and has worked."""
+    with progress() as report:
+        findings = model_memory.warm(context.site(stack), model, report)
+    return show_findings(findings, as_json=as_json, good="every model that was asked answers")
+
+
+@models.command(name="load")
+@click.argument("stack")
+@click.argument("model")
+@click.option("--keep-alive", help="How long Ollama keeps it: a duration such as 10m, or -1 for good.")
+@json_option
+@click.pass_obj
+def load_model(context: Context, stack: str, model: str, keep_alive: str | None, as_json: bool) -> int:
+    """Bring MODEL into the memory of its server: Ollama loads it, vLLM wakes or takes the adapter."""
+    with progress() as report:
+        findings = model_memory.load(context.site(stack), model, keep_alive, report)
+    return show_findings(findings, as_json=as_json, good=f"{model} is loaded")
+
+
+@models.command(name="unload")
+@click.argument("stack")
+@click.argument("model")
+@json_option
+@click.pass_obj
+def unload_model(context: Context, stack: str, model: str, as_json: bool) -> int:
+    """Let MODEL go from the memory of its server: Ollama unloads it, vLLM sleeps or drops the adapter."""
+    with progress() as report:
+        findings = model_memory.unload(context.site(stack), model, report)
+    return show_findings(findings, as_json=as_json, good=f"{model} is not in memory any more")
 
 
 def restore_model(held: wiring.Held, site: Site | None, wish: Wish, *, apply: bool, as_json: bool) -> int:

@@ -53,10 +53,10 @@ def down(context: Context, stack: str, volumes: bool, apply: bool, as_json: bool
 @json_option
 @click.pass_obj
 def test(context: Context, stack: str, as_json: bool) -> int:
-    """Ask STACK what it must be able to answer: every replica its health, then the declared smoke test."""
+    """Ask STACK what it must be able to answer: every replica its health and its models, then the smoke test."""
     site = context.site(stack)
     deployments.require_supported(site)
-    findings = (*deployments.health_findings(site), *deployments.smoke(site))
+    findings = (*deployments.health_findings(site), *deployments.answers(site))
     if not findings:
         raise UsageError(
             f"{stack} declares nothing that could be asked", remedy="add components, or `smoke:`"

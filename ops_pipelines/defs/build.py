@@ -11,6 +11,7 @@ from ops_pipelines.defs.assets import stack_assets
 from ops_pipelines.defs.broken import broken_asset, broken_check
 from ops_pipelines.defs.checks import stack_checks
 from ops_pipelines.defs.jobs import FLEET, JOBS
+from ops_pipelines.defs.model_jobs import MODEL_JOBS
 from ops_pipelines.defs.scaling import scaling_asset
 from ops_pipelines.defs.schedules import stack_schedules
 from ops_pipelines.defs.sensors import fleet_sensors
@@ -34,7 +35,7 @@ def build(fleet: Fleet) -> dg.Definitions:
         ],
         schedules=[schedule for site in sites for schedule in stack_schedules(site)],
         sensors=fleet_sensors(fleet),
-        jobs=JOBS,
+        jobs=[*JOBS, *MODEL_JOBS],
         resources={FLEET: fleet},
         executor=dg.in_process_executor,
     )

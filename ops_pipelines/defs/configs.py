@@ -112,6 +112,30 @@ class PruneConfig(dg.Config):
     apply: bool = Field(default=False, description="Delete. Off: show what would go, and why.")
 
 
+class WarmConfig(dg.Config):
+    """Models that are asked for an answer."""
+
+    stack: str = Field(description="Name of the stack.")
+    model: str = Field(default="", description="Model to ask. Empty: all of them, base models first.")
+
+
+class LoadConfig(dg.Config):
+    """A model that is brought into memory."""
+
+    stack: str = Field(description="Name of the stack.")
+    model: str = Field(description="Model, by its name in the stack file.")
+    keep_alive: str = Field(
+        default="", description="How long Ollama keeps it: 10m, -1 for good. Empty: as the server does."
+    )
+
+
+class UnloadConfig(dg.Config):
+    """A model that is let go from memory."""
+
+    stack: str = Field(description="Name of the stack.")
+    model: str = Field(description="Model, by its name in the stack file.")
+
+
 class ScaleConfig(dg.Config):
     """A scaling decision that is to be carried out."""
 

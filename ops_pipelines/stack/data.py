@@ -59,6 +59,9 @@ class Model(Declared):
     """Its source asks for an accepted licence and a token."""
     token: Name | None = None
     """Secret with the token or key that its source or API asks for."""
+    ready: Literal["answers", "listed", "never"] = "answers"
+    """What a deploy waits for: that each replica `answers` with it, base models before adapters; that its server
+    `listed` it; or nothing. A hosted model that does not answer is a warning: it fails no deploy."""
     digest: str | None = None
     """Pin: manifest digest (ollama) or commit (hf). A moved tag is then reported, not pulled."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ops_pipelines.engines import collections as collection_engine
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.plan import Finding
-from ops_pipelines.wiring import data
+from ops_pipelines.wiring import data, model_memory
 from ops_pipelines.wiring.connect import embedder, served_name, vector_store
 from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.writing import write
@@ -33,6 +33,11 @@ def smoke(site: Site) -> tuple[Finding, ...]:
     except OpsError as error:
         return (Finding("smoke", False, error.message, error.remedy),)
     return tuple(found)
+
+
+def answers(site: Site) -> tuple[Finding, ...]:
+    """Whether a deployed stack is ready: its declared models answer, then its smoke test."""
+    return (*model_memory.ready(site), *smoke(site))
 
 
 def for_information(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -90,7 +90,9 @@ def deploy(site: Site, *, earlier: Revision | None, by: str, fence: Fence, progr
         before=before(site),
         fence=fence,
         record=lambda done: revisions.record(site, to_json(done), by, note, of=earlier),
-        smoke=lambda: asking.smoke(site) if earlier is None else asking.for_information(asking.smoke(site)),
+        smoke=lambda: (
+            asking.answers(site) if earlier is None else asking.for_information(asking.answers(site))
+        ),
         within=within(site),
         reason="deploy" if earlier is None else "rollback",
         findings=findings,

@@ -20,7 +20,7 @@ from ops_pipelines.wiring.artifacts import (
     supported,
     unsupported,
 )
-from ops_pipelines.wiring.asking import smoke
+from ops_pipelines.wiring.asking import answers, smoke
 from ops_pipelines.wiring.connect import lease, supervisor
 from ops_pipelines.wiring.revisions import previous
 from ops_pipelines.wiring.revisions import rows as revision_rows
@@ -38,10 +38,10 @@ from ops_pipelines.wiring.status import (
 from ops_pipelines.wiring.targets import on
 
 __all__ = [
-    "Artifact", "DeployResult", "artifact", "build", "card_rows", "deploy", "down", "down_plan", "drift_findings",
-    "health_findings", "logs", "model_rows", "plan", "preflight", "previous", "replicas", "require_preflight",
-    "require_supported", "revision_rows", "scale_held", "set_replicas", "smoke", "standing", "status", "status_rows",
-    "supervisor", "supported",
+    "Artifact", "DeployResult", "answers", "artifact", "build", "card_rows", "deploy", "down", "down_plan",
+    "drift_findings", "health_findings", "logs", "model_rows", "plan", "preflight", "previous", "replicas",
+    "require_preflight", "require_supported", "revision_rows", "scale_held", "set_replicas", "smoke", "standing",
+    "status", "status_rows", "supervisor", "supported",
 ]  # fmt: skip
 
 

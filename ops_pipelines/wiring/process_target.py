@@ -15,7 +15,6 @@ from ops_pipelines.errors import OpsError, UsageError
 from ops_pipelines.policy.plan import Finding, Plan
 from ops_pipelines.policy.processes import programs_from_json, programs_to_json
 from ops_pipelines.wiring import asking, revisions
-from ops_pipelines.wiring.asking import smoke
 from ops_pipelines.wiring.connect import places, supervisor, tools
 from ops_pipelines.wiring.site import Site
 
@@ -79,7 +78,7 @@ def _forward(site: Site, by: str, fence: Fence, progress: Progress) -> Deployed:
         tools(supervisor(site.settings), site.settings),
         fence=fence,
         record=_recorder(site, by),
-        smoke=lambda: smoke(site),
+        smoke=lambda: asking.answers(site),
         before=before,
         checks=lambda: asking.dimensions(site),
         progress=progress,
@@ -93,7 +92,7 @@ def _back(site: Site, earlier: Revision, by: str, fence: Fence, progress: Progre
         tools(supervisor(site.settings), site.settings),
         fence=fence,
         record=_recorder(site, by, earlier),
-        smoke=lambda: asking.for_information(smoke(site)),
+        smoke=lambda: asking.for_information(asking.answers(site)),
         before=revisions.before(site),
         progress=progress,
     )
