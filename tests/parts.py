@@ -21,11 +21,11 @@ def require(name: str) -> Found:
     if found := part.find():
         return found
     message = f"{name} is not here: {part.how_to_get}"
-    if _must_be_here(name):
+    if must_be_here(name):
         pytest.fail(f"{message} (OPS_TEST_REQUIRE asks for it)", pytrace=False)
     pytest.skip(message)
 
 
-def _must_be_here(name: str) -> bool:
+def must_be_here(name: str) -> bool:
     asked = {word.strip() for word in os.environ.get("OPS_TEST_REQUIRE", "").split(",")}
     return bool(asked & {"all", name})

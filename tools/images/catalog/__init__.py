@@ -1,0 +1,1 @@
+"""One file for each image: each has `IMAGES`, a tuple of `Image`."""
