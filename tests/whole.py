@@ -1,8 +1,9 @@
 """A stack of deploy/, started whole: its files unchanged, with one Compose file more for what a test engine lacks.
 
 The file behind the others (`compose.test.yaml`) takes away only what a machine of this size and without cards cannot
-give, and says so: reserved cards, processors beyond those there are, and ports of its own so that tests run beside each
-other. `extra` adds what is somebody else's outside (a hosted model).
+give: reserved cards, and processors beyond those there are. It gives each service ports of its own, so that tests run
+beside each other, and asks for health every second, not every ten, with as much patience. EXTRA and `extra` add what is
+somebody else's outside (a hosted model).
 """
 
 from __future__ import annotations
@@ -124,6 +125,8 @@ def _fitted(service: Mapping[str, Any], ports: Mapping[str, str]) -> dict[str, A
         changed["reservations"] = {"devices": _Tagged("!reset", [])}
     if changed:
         found["deploy"] = {"resources": changed}
+    if (service.get("healthcheck") or {}).get("interval"):
+        found["healthcheck"] = {"interval": "1s", "retries": 120}
     if service.get("ports"):
         moved = [
             f"{one.get('host_ip') or '127.0.0.1'}:{ports[str(one['published'])]}:{one['target']}"
