@@ -68,8 +68,9 @@ def test_every_verb_and_option_exists() -> None:
         command: click.Command | None = cli
         steps = f"{verb} {rest}".split()
         while isinstance(command, click.Group) and steps:
-            known_verbs, default = command.commands, getattr(command, "default", "")
-            command = known_verbs.get(steps.pop(0) if steps[0] in known_verbs or not default else default)
+            context, default = click.Context(command), getattr(command, "default", "")
+            named_one = steps[0] in command.list_commands(context) or not default
+            command = command.get_command(context, steps.pop(0) if named_one else default)
         if command is None:
             unknown.append((page, verb))
             continue

@@ -278,7 +278,8 @@ def _anchor(path: str) -> str:
 
 
 def _verbs(group: click.Group, context: click.Context) -> Iterator[tuple[str, click.Command, click.Context]]:
-    for name, command in sorted(group.commands.items()):
+    found = ((name, group.get_command(context, name)) for name in sorted(group.list_commands(context)))
+    for name, command in ((name, command) for name, command in found if command):
         inner = click.Context(command, parent=context, info_name=name)
         if isinstance(command, click.Group):
             for path, below, deeper in _verbs(command, inner):

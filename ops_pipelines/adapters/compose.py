@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ class Compose:
             return {name: digest for name, _, digest in found if digest}
 
         return self._once("hash", file, ask)
+
+    def ask_ahead(self, file: Path) -> None:
+        """Ask for `resolved` and `hashes` at the same time; each then answers at once. Raises CommandFailed."""
+        with ThreadPoolExecutor(1) as other:
+            hashes = other.submit(self.hashes, file)
+            self.resolved(file)
+        hashes.result()
 
     def _once(self, what: str, file: Path, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         key = (what, file)

@@ -162,6 +162,16 @@ class DockerEngine:
         with self._explained() as client:
             client.api.start(container)
 
+    def remove(self, container: str) -> None:
+        """Remove a container that does not run; its volumes stay."""
+        with self._explained() as client:
+            client.api.remove_container(container)
+
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name."""
+        with self._explained() as client:
+            client.api.rename(container, name)
+
     def has_volume(self, name: str) -> bool:
         """Whether a volume of that name is there, whoever made it."""
         from docker.errors import NotFound
@@ -177,6 +187,26 @@ class DockerEngine:
         """Whether a network of that name is there."""
         with self._explained() as client:
             return any(one["Name"] == name for one in client.api.networks(names=[name]))
+
+    def users(self, sources: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Running containers that may write to volumes or folders of its machine -> which of `sources` (a volume's
+        name, or a path) each has mounted."""
+        asked = set(sources)
+        with self._explained() as client:
+            found = {
+                one["Names"][0].lstrip("/"): tuple(
+                    sorted(
+                        asked.intersection(
+                            word
+                            for mount in one.get("Mounts") or ()
+                            if mount.get("RW")
+                            for word in (mount.get("Name"), mount.get("Source"))
+                        )
+                    )
+                )
+                for one in client.api.containers()
+            }
+        return {name: mounted for name, mounted in found.items() if mounted}
 
     def published(self) -> dict[int, str]:
         """Ports of its machine that running containers publish -> `project/container`."""

@@ -9,32 +9,48 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
+from importlib import import_module, metadata
 from types import FrameType
 
 import click
 import structlog
 
-from ops_pipelines.cli import (
-    backups,
-    declarations,
-    doctoring,
-    models,
-    operating,
-    restoring,
-    running,
-    scaling,
-    snapshots,
-    tuning,
-)
 from ops_pipelines.cli.output import Context, show_error, show_json
 from ops_pipelines.errors import OpsError
 from ops_pipelines.settings import load_settings
 
+_MODULES = (
+    "declarations", "running", "operating", "backups", "snapshots", "restoring", "models", "scaling", "tuning",
+    "doctoring",
+)  # fmt: skip
+_AT_ONCE = {
+    **dict.fromkeys(("plan", "deploy", "status", "rollback", "revisions"), "running"),
+    **dict.fromkeys(("logs", "build", "down", "test"), "operating"),
+    **dict.fromkeys(("stacks", "schema", "lint"), "declarations"),
+}
+"""Verbs whose module alone is imported: what backups need takes longer to import than most of these take to answer."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class _Verbs(click.Group):
+    """The verbs of all modules. A verb that `_AT_ONCE` does not name is looked for in all of them."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        self._bring([_AT_ONCE[cmd_name]] if cmd_name in _AT_ONCE else _MODULES)
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._bring(_MODULES)
+        return super().list_commands(ctx)
+
+    def _bring(self, modules: Sequence[str]) -> None:
+        for name in modules:
+            for command in import_module(f"ops_pipelines.cli.{name}").COMMANDS:
+                self.add_command(command)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(metadata.version("ops-pipelines"), prog_name="ops-pipelines")
 @click.option("-v", "--verbose", is_flag=True, help="Show the log of what is done, on standard error.")
 @click.pass_context
@@ -43,22 +59,6 @@ def cli(context: click.Context, verbose: bool) -> None:
     settings = load_settings()
     configure_logs(verbose=verbose, form=settings.log_format)
     context.obj = Context(settings)
-
-
-for _module in (
-    declarations,
-    running,
-    operating,
-    backups,
-    snapshots,
-    restoring,
-    models,
-    scaling,
-    tuning,
-    doctoring,
-):
-    for _command in _module.COMMANDS:
-        cli.add_command(_command)
 
 
 def main() -> None:

@@ -55,7 +55,8 @@ def deploy(context: Context, stack: str, profile: str | None, as_json: bool) -> 
     """
     site = context.site(stack, profile)
     with progress() as report:
-        deployments.require_preflight(site)
+        if not data.plan_fill(site).empty:
+            deployments.require_preflight(site)  # before hours of pulling; the deploy looks again
         data.fill(site, report)
         result = deployments.deploy(site, by="command line", progress=report)
         try:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from ops_pipelines.defs import names
+from ops_pipelines.defs import names, operating
 from ops_pipelines.defs.assets import stack_assets
 from ops_pipelines.defs.broken import broken_asset, broken_check
 from ops_pipelines.defs.checks import stack_checks
@@ -35,7 +35,7 @@ def build(fleet: Fleet) -> dg.Definitions:
         ],
         schedules=[schedule for site in sites for schedule in stack_schedules(site)],
         sensors=fleet_sensors(fleet),
-        jobs=[*JOBS, *MODEL_JOBS],
+        jobs=[*JOBS, *MODEL_JOBS, *operating.JOBS],
         resources={FLEET: fleet},
         executor=dg.in_process_executor,
     )

@@ -17,15 +17,28 @@ import structlog
 
 from ops_pipelines.engines._deploy_needs import Deployed
 from ops_pipelines.engines.ports import Fence, Progress, silent
-from ops_pipelines.errors import CommandFailed, DeployFailed, LeaseLost, OpsError
-from ops_pipelines.policy.compose_plan import Container, WantedService, plan_compose, replica_health
+from ops_pipelines.errors import CommandFailed, DeployFailed, LeaseLost, OpsError, Unreachable
+from ops_pipelines.policy.compose_plan import (
+    Container,
+    WantedService,
+    half_made,
+    plan_compose,
+    replica_health,
+    tidied,
+)
 from ops_pipelines.policy.compose_project import Project, count_of, image_of, volume_name, with_image
+from ops_pipelines.policy.compose_words import in_short
+from ops_pipelines.policy.compose_words import remedy as remedy_for
 from ops_pipelines.policy.plan import Finding, Plan
 
 log = structlog.get_logger()
 
 _TAIL_LINES = 30
-_POLL = 0.5
+_POLL = 0.2
+_SLOWEST_POLL = 2.0
+_ENGINE_BACK = 60.0
+"""Seconds that an engine which went away meanwhile may take to answer again before the way back is given up."""
+_MEND = "mend what is named above, then deploy again"
 
 
 class ComposeTool(Protocol):
@@ -45,6 +58,8 @@ class Engine(Protocol):
     def tag(self, image_id: str, name: str) -> None: ...
     def has_volume(self, name: str) -> bool: ...
     def log_tail(self, container: str, lines: int = 30) -> str: ...
+    def remove(self, container: str) -> None: ...
+    def rename(self, container: str, name: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -130,10 +145,9 @@ def deploy(
         tails = _tails(project, hands)  # before they are replaced
         back = _put_back(before, project, there, hands, fence, within)
         log.error("deploy failed", stack_name=stack, reason=reason, error=type(error).__name__)
-        words = _said(error)
+        words, remedy = _said(error)
         raise DeployFailed(
-            f"the {reason} of {stack} failed: {words}\n{tails}{back}",
-            remedy="mend what is named above, then deploy again",
+            f"the {reason} of {stack} failed: {words}\n{tails}{back}", remedy=remedy
         ) from error
     except BaseException:  # Ctrl-C, or the end of a Dagster run
         back = _put_back(before, project, there, hands, fence, within)
@@ -143,7 +157,20 @@ def deploy(
     return Deployed(steps, revision, (*findings, *asked), time.monotonic() - begun)
 
 
+def _tidy(project: Project, hands: Hands) -> None:
+    """Clear away what a deploy that was killed left half made: Compose stumbles over it."""
+    seen = hands.engine.containers(project.name)
+    _, go = tidied(seen)
+    for one in go:
+        hands.engine.remove(one.name)
+    for one in seen:
+        name = half_made(one)
+        if name is not None and one not in go:
+            hands.engine.rename(one.name, name)
+
+
 def _apply(project: Project, hands: Hands, within: float, progress: Progress) -> None:
+    _tidy(project, hands)
     hands.compose(project).up(hands.place(project), within=within)
     await_healthy(project, hands, within, progress)
 
@@ -151,6 +178,7 @@ def _apply(project: Project, hands: Hands, within: float, progress: Progress) ->
 def await_healthy(project: Project, hands: Hands, within: float, progress: Progress) -> None:
     """Wait until every container of a project is well. Raises DeployFailed that names the one that is not."""
     end = time.monotonic() + within
+    pause = _POLL
     while True:
         states = [
             (one, *replica_health(one))
@@ -174,7 +202,8 @@ def await_healthy(project: Project, hands: Hands, within: float, progress: Progr
                 f"component `{container.service}` ({container.name}) {words}{late}",
                 remedy="mend what its log names, then deploy again",
             )
-        time.sleep(_POLL)
+        time.sleep(pause)
+        pause = min(pause * 1.1, _SLOWEST_POLL)
 
 
 def _put_back(
@@ -182,6 +211,7 @@ def _put_back(
 ) -> str:
     """Bring the earlier revision back and say how it went; never raises an OpsError."""
     try:
+        _await_engine(failed, hands)
         fence.check()
         if before is not None:
             earlier, gone = as_it_ran(before, hands)
@@ -220,12 +250,24 @@ def as_it_ran(project: Project, hands: Hands) -> tuple[Project, tuple[str, ...]]
     return project, tuple(words)
 
 
-def _said(error: OpsError) -> str:
-    """What went wrong: of a command that failed, its last words rather than its arguments."""
+def _await_engine(project: Project, hands: Hands) -> None:
+    """Wait for an engine that is being restarted. Raises Unreachable where it does not come back."""
+    end = time.monotonic() + _ENGINE_BACK
+    while True:
+        try:
+            hands.engine.containers(project.name)
+            return
+        except Unreachable:
+            if time.monotonic() > end:
+                raise
+        time.sleep(_SLOWEST_POLL)
+
+
+def _said(error: OpsError) -> tuple[str, str]:
+    """What went wrong, and what mends it: of a command that failed, its own words rather than its arguments."""
     if not isinstance(error, CommandFailed):
-        return error.message
-    lines = [line.strip() for line in error.output.splitlines() if line.strip()]
-    return lines[-1] if lines else error.message
+        return error.message, error.remedy or _MEND
+    return in_short(error.output) or error.message, remedy_for(error.output, _MEND)
 
 
 def _tails(project: Project, hands: Hands) -> str:

@@ -6,8 +6,9 @@ configuration, or the image that its name now stands for, is another one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -70,6 +71,36 @@ def behind(inside: PurePosixPath, mounts: Iterable[Mount]) -> str | None:
     return str(PurePosixPath(deepest.source) / inside.relative_to(deepest.target))
 
 
+_HALF_MADE = re.compile(r"^[0-9a-f]{12}_(.+)$")
+"""Compose makes the successor of a container under the old one's id and name, removes the old one, and only then gives
+the successor its name (`pkg/compose/convergence.go`, recreateContainer)."""
+
+
+def half_made(container: Container) -> str | None:
+    """Name that a container was to get when a deploy was killed; None for one that has its name."""
+    found = _HALF_MADE.match(container.name)
+    return found[1] if found and container.state == "created" else None
+
+
+def tidied(containers: Sequence[Container]) -> tuple[tuple[Container, ...], tuple[Container, ...]]:
+    """What is there once half-made containers are cleared away, and those that are then removed.
+
+    One whose predecessor is still there is removed: it never ran. Else it gets its name: it carries the volumes without
+    a name of the predecessor, which nothing else refers to."""
+    names = {one.name for one in containers}
+    stay, go = [], []
+    for one in containers:
+        name = half_made(one)
+        if name is None:
+            stay.append(one)
+        elif name in names:
+            go.append(one)
+        else:
+            names.add(name)
+            stay.append(replace(one, name=name))
+    return tuple(stay), tuple(go)
+
+
 def plan_compose(
     title: str,
     wanted: Sequence[WantedService],
@@ -83,13 +114,17 @@ def plan_compose(
         Step("create", f"volume/{name}", "it is not there") for name in volumes if name not in present_volumes
     ]
     by_service: dict[str, list[Container]] = {}
-    for container in containers:
+    there, left = tidied(containers)
+    steps += [
+        Step("remove", f"container/{one.name}", "a deploy that was killed left it half made") for one in left
+    ]
+    for container in there:
         if not container.oneoff:
             by_service.setdefault(container.service, []).append(container)
     for service in wanted:
         steps += _service_steps(service, by_service.pop(service.name, []))
-    for name, left in by_service.items():
-        steps.append(Step("remove", f"component/{name}", f"{len(left)} container(s), which nothing declares"))
+    for name, more in by_service.items():
+        steps.append(Step("remove", f"component/{name}", f"{len(more)} container(s), which nothing declares"))
     return Plan(title, tuple(steps))
 
 

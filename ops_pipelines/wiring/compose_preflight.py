@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from ops_pipelines.wiring.compose_site import ComposeSite
 
 def findings(here: ComposeSite) -> tuple[Finding, ...]:
     """Engine, plugin, secrets, images, ports, volumes, networks, memory, cards."""
-    try:
-        info = here.docker.info()
-        compose = here.tool(None).version()
-    except OpsError as error:
-        return (Finding("docker", False, error.message, error.remedy),)
-    project = here.project
+    with ThreadPoolExecutor(1) as other:
+        reading = other.submit(lambda: here.project)  # while the engine and Compose are asked who they are
+        try:
+            info = here.docker.info()
+            compose = here.tool(None).version()
+        except OpsError as error:
+            return (Finding("docker", False, error.message, error.remedy),)
+        project = reading.result()
     found = [
         Finding("docker", True, f"Docker Engine {info.version}, {info.cpus} CPUs"),
         version_finding(compose),
@@ -36,7 +39,9 @@ def findings(here: ComposeSite) -> tuple[Finding, ...]:
     if any(one.ok is False for one in found):
         return tuple(found)  # nothing can be resolved without them
     try:
-        resolved = here.tool(project).resolved(here.place(project))
+        tool, file = here.tool(project), here.place(project)
+        tool.ask_ahead(file)
+        resolved = tool.resolved(file)
     except CommandFailed as error:
         return (*found, Finding("compose", False, f"{error.message}\n{error.output}".strip(), error.remedy))
     services: Mapping[str, Mapping[str, Any]] = resolved.get("services") or {}

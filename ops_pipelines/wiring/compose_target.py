@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ops_pipelines.engines import compose as engine
 from ops_pipelines.engines._deploy_needs import Deployed, ReplicaStatus, no_smoke
 from ops_pipelines.engines._deploy_preflight import refuse
 from ops_pipelines.engines.ports import Fence, Progress
 from ops_pipelines.engines.revisions import Revision
-from ops_pipelines.errors import OpsError, UsageError
+from ops_pipelines.errors import OpsError, Refused, UsageError
 from ops_pipelines.policy.compose_plan import Container, ContainerState, replica_health
 from ops_pipelines.policy.compose_project import (
     Project,
@@ -212,9 +213,32 @@ def down(site: Site, *, volumes: bool, fence: Fence) -> Plan:
     """Stop and remove the project's containers and networks, and its volumes where asked; what was done."""
     here = ComposeSite(site)
     steps = down_plan(site, volumes=volumes)
+    if volumes:
+        _refuse_strangers(here, here.docker.volumes(here.target.project).values(), "removed")
     fence.check()
     here.tool(None).down(None, volumes=volumes, within=_DOWN)
     return steps
+
+
+def require_free(site: Site, components: Sequence[str]) -> None:
+    """Raise Refused where a container of somebody else may write to what some components have mounted."""
+    here = ComposeSite(site)
+    mounted = here.docker.mounts(here.target.project, components)
+    folders = [
+        mount.source for each in mounted for mount in each if Path(mount.source).is_dir()
+    ]  # no sockets
+    _refuse_strangers(here, folders, "replaced")
+
+
+def _refuse_strangers(here: ComposeSite, sources: Iterable[str], what: str) -> None:
+    ours = {one.name for one in here.docker.containers(here.target.project) if not one.oneoff}
+    strangers = {name: held for name, held in here.docker.users(sources).items() if name not in ours}
+    if strangers:
+        held = "; ".join(f"container {name} uses {', '.join(each)}" for name, each in strangers.items())
+        raise Refused(
+            f"what is to be {what} is in use by containers that are not services of {here.site.name}: {held}",
+            remedy=f"stop them first: docker stop {' '.join(strangers)}",
+        )
 
 
 def down_plan(site: Site, *, volumes: bool) -> Plan:

@@ -75,6 +75,8 @@ class Rest:
         """Stop the servers of a part. Raises OpsError, with those that were stopped started again."""
         components = servers_of(self.site, part)
         up = on(self.site).running(self.site, components) if components else ()
+        if components:
+            on(self.site).require_free(self.site, components)
         if not up:
             return
         write_whole(self._note, json.dumps(sorted({*up, *self._noted()})))

@@ -50,6 +50,10 @@ class Target(Protocol):
         """Names of the replicas of some components that run or would run again by themselves. Raises Unreachable."""
         ...
 
+    def require_free(self, site: Site, components: Sequence[str]) -> None:
+        """Raise Refused where somebody else writes to the data of some components."""
+        ...
+
     def halt(self, site: Site, name: str) -> None:
         """Stop one replica for a while."""
         ...

@@ -9,9 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -19,120 +17,21 @@ import yaml
 
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.errors import DeployFailed, LeaseHeld, PreflightFailed, RevisionUnknown, UsageError
-from ops_pipelines.settings import load_settings
 from ops_pipelines.wiring import deployments, revisions
 from ops_pipelines.wiring.connect import lease
-from ops_pipelines.wiring.site import Site, load_fleet
+from ops_pipelines.wiring.site import Site
+from tests.integration.compose_web import BACK, SECRET, Stand, web_stand
 from tests.servers.docker import IMAGE, Docker
 from tests.servers.seaweed import Seaweed
-from tests.waiting import free_ports, until
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-SECRET = "a-password-that-nobody-may-see"
-SERVE = "mkdir -p /w; cat /conf.txt > /w/index.html; exec httpd -f -p 80 -h /w"
-BACK = "mkdir -p /w; cat /run/secrets/pw > /w/index.html; exec httpd -f -p 80 -h /w"
-ASK = {"test": ["CMD", "wget", "-qO-", "http://127.0.0.1/"], "interval": "0.3s", "retries": 5}
-
-
-@dataclass
-class Stand:
-    """A page and its backend, as somebody declares them, with a bucket of a real store."""
-
-    docker: Docker
-    folder: Path
-    environ: dict[str, str]
-    port: int
-    project: str
-    services: dict[str, Any] = field(default_factory=dict)
-
-    def write(self) -> Site:
-        """The stack as its files stand now."""
-        (self.folder / "compose.yaml").write_text(
-            yaml.safe_dump(
-                {
-                    "services": self.services,
-                    "volumes": {"data": {}},
-                    "secrets": {"pw": {"environment": "WEB_PASSWORD"}},
-                }
-            )
-        )
-        return load_fleet(load_settings(self.environ, cwd=self.folder)).site("web")
-
-    def deploy(self) -> deployments.DeployResult:
-        return deployments.deploy(self.write(), by="test")
-
-    @property
-    def page(self) -> str:
-        """What the page says to a visitor."""
-        return httpx.get(f"http://127.0.0.1:{self.port}", timeout=5).text.strip()
-
-    @property
-    def started(self) -> dict[str, str]:
-        """Container -> when it was started: the same answer twice means that nothing was touched."""
-        return {one.name: one.started for one in self.docker.engine.containers(self.project)}
-
-    def subjects(self, site: Site) -> dict[str, str]:
-        return {step.subject: step.verb for step in deployments.plan(site).steps}
 
 
 @pytest.fixture
 def stand(docker: Docker, seaweed: Seaweed, bucket: str, tmp_path: Path) -> Iterator[Stand]:
-    [port] = free_ports(1)
-    project = f"web{port}"
-    environ = {
-        **docker.environ,
-        "OPS_HOME": str(tmp_path / "home"),
-        "OPS_STACKS_DIR": str(tmp_path / "deploy"),
-        "WEB_PASSWORD": SECRET,
-        "S3A": seaweed.access_key,
-        "S3S": seaweed.secret_key,
-    }
-    folder = tmp_path / "deploy" / "web"
-    folder.mkdir(parents=True)
-    (folder / "conf.txt").write_text("one")
-    (folder / "stack.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "stack": "web",
-                "description": "A page and its backend.",
-                "owners": ["team:platform"],
-                "target": {"kind": "compose", "project": project},
-                "secrets": {"pw": "${WEB_PASSWORD}", "a": "${S3A}", "s": "${S3S}"},
-                "components": {
-                    "web": {"kind": "app", "ports": {"http": port}, "health": {"within": "20s"}},
-                    "back": {"kind": "app", "health": {"within": "10s"}},
-                },
-                "backup": {
-                    "bucket": bucket,
-                    "endpoint": seaweed.endpoint,
-                    "access_key": "a",
-                    "secret_key": "s",
-                    "lease": "30s",
-                },
-            }
-        )
-    )
-    services: dict[str, Any] = {
-        "web": {
-            "image": IMAGE,
-            "init": True,
-            "command": ["sh", "-c", SERVE],
-            "ports": [f"127.0.0.1:{port}:80"],
-            "volumes": ["./conf.txt:/conf.txt:ro", "data:/data"],
-            "healthcheck": ASK,
-            "depends_on": {"back": {"condition": "service_healthy"}},
-        },
-        "back": {
-            "image": IMAGE,
-            "init": True,
-            "command": ["sh", "-c", BACK],
-            "secrets": ["pw"],
-            "healthcheck": ASK,
-        },
-    }
-    yield Stand(docker, folder, environ, port, project, services)
-    docker.remove(project)
+    with web_stand(docker, seaweed, bucket, tmp_path) as made:
+        yield made
 
 
 def test_deploy_change_and_go_back(stand: Stand) -> None:

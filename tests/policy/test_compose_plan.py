@@ -12,6 +12,8 @@ from ops_pipelines.policy.compose_plan import Container, WantedService, plan_com
 WANTED = WantedService("web", "h1", "web:1", "sha256:1", replicas=2)
 JOB = replace(WANTED, job=True)
 FIRST = Container("p-web-1", "web", 1, "h1", "web:1", "sha256:1", "running", "healthy")
+HALF = "0123456789ab_p-web-1"
+"""How Compose names the successor of `p-web-1` until that is gone."""
 BOTH = (FIRST, replace(FIRST, name="p-web-2", number=2))
 
 
@@ -50,6 +52,26 @@ def test_plan(
     wanted: WantedService, containers: tuple[Container, ...], expected: list[tuple[str, str]]
 ) -> None:
     assert verbs([wanted], containers) == expected
+
+
+@pytest.mark.parametrize(
+    ("containers", "expected"),
+    [
+        (
+            (*BOTH, replace(FIRST, name=HALF, state="created")),
+            [("remove", f"container/{HALF}"), ("keep", "component/web")],
+        ),
+        # The old one is gone already: the successor takes its place.
+        ((replace(FIRST, name=HALF, state="created"), BOTH[1]), [("start", "component/web")]),
+        ((replace(FIRST, name=HALF, state="created", config_hash="h0"), BOTH[1]), [("replace", "component/web")]),
+        # One that ran is nobody's leftover, whatever it is called.
+        ((replace(FIRST, name=HALF), BOTH[1]), [("keep", "component/web")]),
+    ],
+)  # fmt: skip
+def test_what_a_killed_deploy_left(
+    containers: tuple[Container, ...], expected: list[tuple[str, str]]
+) -> None:
+    assert verbs([WANTED], containers) == expected
 
 
 def test_volumes_that_are_not_there_are_made_and_none_is_ever_removed() -> None:

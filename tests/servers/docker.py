@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import itertools
 import os
 import shutil
 import signal
@@ -13,7 +14,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from tests.waiting import free_port, until
 
 IMAGE = "ops-test/busybox:1"
 _TLS = {"cacert": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
-_POOL = "base=10.{0}.0.0/16,size=24"
+_NUMBERS = itertools.count(os.getpid())
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Docker:
                 if applet != "busybox":
                     tar.addfile(link)
             for program in programs:
-                tar.add(program, f"usr/bin/{program.name}")
+                tar.add(program.resolve(), f"usr/bin/{program.name}")
             for library in {library for program in programs for library in _libraries(program)}:
                 tar.add(library.resolve(), str(library).lstrip("/"))
         words = [word for change in changes for word in ("--change", change)]
@@ -104,47 +104,119 @@ class Docker:
                 self.run(*delete.split(), *found)
 
 
+class OwnDocker:
+    """An engine that a test may stop or kill, and start again on the same folder."""
+
+    def __init__(self, folder: Path, *flags: str, data: Path | None = None) -> None:
+        """`data` is where images, containers and volumes lie: a small disk, for a test that fills it."""
+        found, compose = require("docker"), require("compose")
+        if os.geteuid() != 0:
+            pytest.skip("a Docker Engine of one's own needs root")
+        self._program, self._folder, self._flags = found.path, folder, flags
+        self._net = f"10.{200 + next(_NUMBERS) % 50}.0.0/16"
+        self._data = data or folder / "data"
+        plugins = folder / "config" / "cli-plugins"
+        plugins.mkdir(parents=True, exist_ok=True)
+        shutil.copy(compose.path, plugins / "docker-compose")
+        self.at = Docker(folder / "docker.sock", folder / "config", folder, free_port())
+        self._tls = signed(folder, "engine", alt="IP:127.0.0.1")
+        signed(folder, "client")
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._let_containers_talk("-I")
+        self.start()
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        assert self._daemon is None, "stop() or kill() it first"
+        words = [
+            f"--data-root={self._data}",
+            f"--exec-root={self._folder / 'exec'}",
+            f"--pidfile={self._folder / 'pid'}",
+            f"--host=unix://{self.at.socket}",
+            f"--host=tcp://127.0.0.1:{self.at.tls_port}",
+            "--tlsverify",
+            *(f"--tls{name}={self._tls / file}" for name, file in _TLS.items()),
+            # Another engine's bridge and rules, where one runs on this machine, are left alone: each engine that
+            # starts throws the chains of all of them away. Ports are published by docker-proxy.
+            "--bridge=none",
+            "--iptables=false",
+            "--ip6tables=false",
+            f"--default-address-pool=base={self._net},size=24",
+            *self._flags,
+        ]
+        with self._log.open("ab") as log, _alone():
+            daemon = subprocess.Popen([self._program, *words], stdout=log, stderr=log, start_new_session=True)
+            self._daemon = daemon
+            try:
+                until(self._answers, what="the Docker Engine to answer", seconds=60)
+            except BaseException:
+                os.killpg(daemon.pid, signal.SIGKILL)
+                raise
+
+    def _let_containers_talk(self, how: str) -> None:
+        """Another engine may have left all that is forwarded to be dropped."""
+        rule = ["FORWARD", "-s", self._net, "-d", self._net, "-j", "ACCEPT"]
+        if shutil.which("iptables"):
+            subprocess.run(["iptables", "--wait", how, *rule], capture_output=True, check=False)
+
+    def stop(self) -> None:
+        """Stop the daemon as a service manager does; its containers stop with it."""
+        if self._daemon is None:
+            return
+        self._daemon.send_signal(signal.SIGTERM)
+        try:
+            self._daemon.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._daemon.pid, signal.SIGKILL)
+            self._daemon.wait()
+        self._daemon = None
+
+    def end(self) -> None:
+        """Stop it for good."""
+        self.stop()
+        self._let_containers_talk("-D")
+
+    def kill(self) -> None:
+        """kill -9 of the daemon; its containers run on without it."""
+        assert self._daemon is not None
+        self._daemon.kill()
+        self._daemon.wait()
+        self._daemon = None
+        # Its containerd dies with it; where PID 1 is no init that buries it, it would be taken for one that runs.
+        (self._folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "log"
+
+    def _answers(self) -> bool:
+        assert self._daemon is not None
+        assert self._daemon.poll() is None, self._log.read_text(errors="replace")[-2000:]
+        if not self.at.socket.exists():
+            return False
+        done = subprocess.run(
+            ["docker", "info"], env=dict(self.at.environ), capture_output=True, timeout=30, check=False
+        )
+        return done.returncode == 0
+
+
 @pytest.fixture(scope="session")
 def docker() -> Iterator[Docker]:
     """One engine for the session."""
-    found, compose = require("docker"), require("compose")
-    if os.geteuid() != 0:
-        pytest.skip("a Docker Engine of one's own needs root")
+    with own_docker() as own:
+        yield own.at
+
+
+@contextmanager
+def own_docker(*flags: str, data: Path | None = None) -> Iterator[OwnDocker]:
+    """An engine with its one image, in a folder that goes with it."""
     folder = Path(tempfile.mkdtemp(prefix="ops-docker-"))
-    plugins = folder / "config" / "cli-plugins"
-    plugins.mkdir(parents=True)
-    shutil.copy(compose.path, plugins / "docker-compose")
-    here = Docker(folder / "docker.sock", folder / "config", folder, free_port())
-    tls = signed(folder, "engine", alt="IP:127.0.0.1")
-    signed(folder, "client")
-    words = [
-        f"--data-root={folder / 'data'}",
-        f"--exec-root={folder / 'exec'}",
-        f"--pidfile={folder / 'pid'}",
-        f"--host=unix://{here.socket}",
-        f"--host=tcp://127.0.0.1:{here.tls_port}",
-        "--tlsverify",
-        *(f"--tls{name}={tls / file}" for name, file in _TLS.items()),
-        "--bridge=none",  # another engine's, where one runs on this machine, is then left alone
-        f"--default-address-pool={_POOL.format(200 + os.getpid() % 50)}",
-    ]
-    with (folder / "log").open("wb") as log, _alone():
-        daemon = subprocess.Popen([found.path, *words], stdout=log, stderr=log, start_new_session=True)
-        answers = partial(_answers, here, daemon, folder / "log")
-        try:
-            until(answers, what="the Docker Engine to answer", seconds=60)
-        except BaseException:
-            os.killpg(daemon.pid, signal.SIGKILL)
-            raise
+    own = OwnDocker(folder, *flags, data=data)
     try:
-        here.image(IMAGE, 'CMD ["/bin/sh"]')
-        yield here
+        own.at.image(IMAGE, 'CMD ["/bin/sh"]')
+        yield own
     finally:
-        daemon.send_signal(signal.SIGTERM)
-        try:
-            daemon.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(daemon.pid, signal.SIGKILL)
+        own.end()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -189,16 +261,6 @@ def signed(folder: Path, name: str, *, ca: str = "ca", alt: str = "DNS:client") 
 
 def _openssl(folder: Path, *words: str) -> None:
     subprocess.run(["openssl", *words], cwd=folder, capture_output=True, check=True, timeout=60)
-
-
-def _answers(here: Docker, daemon: subprocess.Popen[bytes], log: Path) -> bool:
-    assert daemon.poll() is None, log.read_text(errors="replace")[-2000:]
-    if not here.socket.exists():
-        return False
-    done = subprocess.run(
-        ["docker", "info"], env=dict(here.environ), capture_output=True, timeout=30, check=False
-    )
-    return done.returncode == 0
 
 
 def _libraries(program: Path) -> list[Path]:
