@@ -165,3 +165,19 @@ def captured(layout: str, *roots: Path) -> tuple[Part, dict[str, bytes]]:
     """A part and its bucket, taken from folders."""
     capture = source(layout, *roots).capture(Path(), silent)
     return as_part(capture), content_of(capture)
+
+
+def rot(path: Path) -> None:
+    """Flip a byte as a disk does: no time of the file tells."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def forget_the_write(index: Path, path: Path, name: str) -> None:
+    """Let the memory of a file have its present ctime, which no program can set back."""
+    raw = json.loads(index.read_text())
+    raw["files"][name]["ctime_ns"] = path.stat().st_ctime_ns
+    index.write_text(json.dumps(raw))

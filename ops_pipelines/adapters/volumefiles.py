@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,8 @@ from ops_pipelines.adapters import _cache_index
 from ops_pipelines.adapters._cache_index import Known
 from ops_pipelines.adapters._volume_copy import copy_and_hash, prefix_digest
 from ops_pipelines.adapters._volume_walk import VolumeWalk, walk_volume
+from ops_pipelines.policy.cache_parts import short
+from ops_pipelines.policy.cache_share import LastRead, due
 from ops_pipelines.policy.manifest import FileEntry, FolderEntry
 from ops_pipelines.policy.paths import coded_name
 from ops_pipelines.policy.volumes import VolumeFile, VolumeReading, patterns
@@ -43,19 +45,23 @@ def read_volume(
     exclude: Sequence[str] = (),
     changing: Literal["fail", "fuzzy"] = "fail",
     index: Path | None = None,
+    reread_days: int = 0,
+    clock: Callable[[], float] = time.time,
     progress: Progress,
 ) -> VolumeReading:
     """Everything in one folder, with the SHA-256 of each file. Links are recorded and never followed.
 
-    `index` remembers what was read: a file whose size, times and inode are the same is not read again. Copies
+    `index` remembers what was read: a file whose size, times and inode are the same is not read again, but for a share
+    of them such that all are read once in `reread_days` (0: never): what changed without a write has rotted. Copies
     of files that change go below `scratch`. What cannot be read is told in the reading, not raised."""
     real = root.resolve()
     if not real.is_dir():
         return VolumeReading(str(real), exists=False)
     known = {} if index is None else _cache_index.load(index)
-    reader = _Reader(real, scratch, changing, known, progress)
+    reader = _Reader(real, scratch, changing, known, progress, clock)
     left_out = patterns(exclude)
     walk = walk_volume(real, root, left_out)
+    reader.choose_again(walk, reread_days)
     for number in range(ROUNDS):
         reader.read(walk, last=number == ROUNDS - 1)
         walk = walk_volume(real, root, left_out)
@@ -65,7 +71,8 @@ def read_volume(
         _cache_index.save(index, reader.memory)
     reading = reader.reading(walk)
     log.info("volume read", folder=str(real), files=len(reading.files), bytes=reading.size, read=reading.hashed,
-             unreadable=len(reading.unreadable), changing=len(reading.unsettled))  # fmt: skip
+             read_again=reading.again, unreadable=len(reading.unreadable), changing=len(reading.unsettled),
+             rotten=len(reading.rotten))  # fmt: skip
     return reading
 
 
@@ -76,6 +83,10 @@ class _Reader:
     changing: str
     known: dict[str, Known]
     progress: Progress
+    clock: Callable[[], float]
+    again: set[str] = field(default_factory=set)
+    """Unchanged files that are still to be read all the same."""
+    rotten: dict[str, str] = field(default_factory=dict)
     have: dict[str, tuple[Known, Path]] = field(default_factory=dict)
     """What is known of each file by now, and where its bytes lie."""
     memory: dict[str, Known] = field(default_factory=dict)
@@ -84,8 +95,20 @@ class _Reader:
     fuzzy: set[str] = field(default_factory=set)
     grown: set[str] = field(default_factory=set)
     hashed: int = 0
+    reread: int = 0
     done: int = 0
     copies: int = 0
+
+    def choose_again(self, walk: VolumeWalk, days: int) -> None:
+        """Unchanged files that are read all the same: tonight's share, and those that had rotted."""
+        same = {
+            path: known
+            for path, now in walk.files.items()
+            if (known := self.known.get(path)) is not None and known.unchanged(now)
+        }
+        reads = {path: LastRead(one.size, one.read_at, one.again) for path, one in same.items()}
+        share = due(reads, now=self.clock(), days=days)
+        self.again = {*share, *(path for path, one in same.items() if one.rotten)}
 
     def read(self, walk: VolumeWalk, *, last: bool) -> None:
         """Read what is not known as it is now."""
@@ -109,7 +132,7 @@ class _Reader:
         if path in self.have:
             return self.have[path][0].unchanged(now)
         known = self.known.get(path)
-        if known is None or not known.unchanged(now):
+        if known is None or not known.unchanged(now) or path in self.again:
             return False
         self.have[path] = (known, self.root / path)
         self.memory[path] = known
@@ -119,6 +142,7 @@ class _Reader:
         self.unreadable.pop(path, None)
         self.have.pop(path, None)
         self.memory.pop(path, None)
+        self.rotten.pop(path, None)
         for names in (self.unsettled, self.fuzzy, self.grown):
             names.discard(path)
 
@@ -155,10 +179,27 @@ class _Reader:
                 else:
                     self.unsettled.add(path)
                     return
-        seen = Known(size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, digest)
+        seen = Known(size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, digest, read_at=int(self.clock()))
         self.have[path] = (seen, source)
-        if now.st_ctime_ns <= began - _SETTLE_NS and path not in self.grown | self.fuzzy:
+        if path in self.again:
+            self._compare(path, seen, now)
+        elif now.st_ctime_ns <= began - _SETTLE_NS and path not in self.grown | self.fuzzy:
             self.memory[path] = seen
+
+    def _compare(self, path: str, seen: Known, now: os.stat_result) -> None:
+        """A file that was read without need: whether it still is what it was."""
+        self.again.discard(path)
+        self.reread += 1
+        before = self.known[path]
+        if not before.unchanged(now):  # written meanwhile: the next reading remembers it
+            return
+        if before.sha256 == seen.sha256:
+            self.memory[path] = replace(seen, again=True)
+            return
+        self.memory[path] = replace(before, rotten=seen.sha256, read_at=seen.read_at, again=True)
+        self.rotten[path] = (
+            f"{coded_name(path)} (it was {short(before.sha256)}..., it is {short(seen.sha256)}...)"
+        )
 
     def _copy_path(self) -> Path:
         self.copies += 1
@@ -212,8 +253,10 @@ class _Reader:
             outside=tuple(sorted(walk.outside)),
             special=tuple(sorted(walk.special)),
             attributes=tuple(sorted(walk.attributes)),
+            rotten=tuple(self.rotten[path] for path in sorted(self.rotten) if path in walk.files),
             excluded=walk.excluded,
             hashed=self.hashed,
+            again=self.reread,
         )
 
 

@@ -44,10 +44,14 @@ class VolumeReading:
     """Pipes, sockets and devices, left out."""
     attributes: tuple[str, ...] = ()
     """Files and folders with extended attributes or access lists, which are not kept."""
+    rotten: tuple[str, ...] = ()
+    """Files whose content changed although nothing wrote to them, each with both digests."""
     excluded: int = 0
     """Files and folders left out by a pattern."""
     hashed: int = 0
     """Files whose bytes were read."""
+    again: int = 0
+    """Files of those that had not changed, and were read all the same to find rot."""
 
     @property
     def size(self) -> int:

@@ -171,6 +171,8 @@ class Volume(PartOptions):
     old and half new and is named in the manifest (`fuzzy`). A file that only grows is kept as long as it was."""
     may_be_empty: bool = False
     """Without it, an empty folder is no backup: it may be a volume that is not mounted."""
+    reread_days: Annotated[int, Field(ge=0, le=365)] = 14
+    """As that of a model cache."""
     backup: Backed = True
     reason: str = ""
     """Why it is not backed up (`backup: none`)."""

@@ -56,6 +56,7 @@ def _reader(site: Site, name: str) -> ReadVolume:
             exclude=declared.exclude,
             changing=declared.changing,
             index=site.state / "inventory" / f"volume-{name}.{replica}.json",
+            reread_days=declared.reread_days,
             progress=progress,
         )
 

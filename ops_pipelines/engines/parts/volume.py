@@ -1,8 +1,8 @@
 """A volume as a part of a backup: any folder, with its modes, owners, links and empty folders.
 
-A file that cannot be read, or that is written each time it is read, ends the backup by its name: a snapshot
-that lacks a file nobody named is found on the day it is needed. What cannot be kept at all (sockets, links that
-lead out of the volume, extended attributes) is named in the part's facts, and in a warning.
+A file that cannot be read, that is written each time it is read, or that rotted, ends the backup by its name: a
+snapshot that lacks a file nobody named is found on the day it is needed. What cannot be kept at all (sockets, links
+that lead out of the volume, extended attributes) is named in the part's facts, and in a warning.
 """
 
 from __future__ import annotations
@@ -86,6 +86,13 @@ class VolumeSource:
                 "copies that may be half old and half new: `changing: fuzzy`"
             )
             found.append((f"{where}: written each time they are read: {_listed(reading.unsettled)}", remedy))
+        if reading.rotten:
+            remedy = (
+                "the disk or its memory is at fault: put the files back from the newest snapshot that holds the "
+                "volume; or, where the content of now is right, `touch` them"
+            )
+            what = "content changed although nothing wrote to it, and is not backed up as good"
+            found.append((f"{where}: {what}: {_listed(reading.rotten)}", remedy))
         return found
 
     def _facts(self, readings: Sequence[VolumeReading]) -> dict[str, Any]:
@@ -94,6 +101,7 @@ class VolumeSource:
             "files": sum(len(reading.files) for reading in readings),
             "excluded": sum(reading.excluded for reading in readings),
             "read": sum(reading.hashed for reading in readings),
+            "read_again": sum(reading.again for reading in readings),
         }
         for word in ("fuzzy", "grown", "appeared", "outside", "special", "attributes"):
             if names := [name for reading in readings for name in getattr(reading, word)]:
