@@ -255,10 +255,29 @@ class _Staging:
                 findings.append(Finding(part.key, None, "was not tried: nothing here can hold it"))
                 continue
             self.watch.fence.check()
-            cleanup.callback(_discard, target, self.places(part), self.watch.fence, findings)
+            cleanup.callback(self._clear, part, target, findings)
             begun = self.watch.seconds
             self._stage(part, target, findings)
             self.times.append(PartTime(part.key, part.size, self.watch.seconds - begun))
+
+    def _clear(self, part: Part, target: PartTarget, findings: list[Finding]) -> None:
+        """Remove the part's throw-away place: the one that was staged, else what a failed staging left of it."""
+        word, staged = self.places(part), self.placed.get(part.key)
+        try:
+            self.watch.fence.check()
+        except LeaseLost as error:
+            log.warning("drill.left", place=staged or word, error=error.message)
+            return
+        if staged is None and "/" not in word:  # the name that it would have had is known to the target alone
+            endings = (f"__restore_{word}", f".restore-{word}")
+            left = [place for place in _leftovers(target, findings) if place.endswith(endings)]
+        else:
+            left = [staged or word]
+        for place in left:
+            try:
+                target.discard(place)
+            except (OpsError, OSError) as error:
+                _left(place, error, findings)
 
     def _stage(self, part: Part, target: PartTarget, findings: list[Finding]) -> None:
         try:
@@ -276,17 +295,17 @@ class _Staging:
             self.good[part.key] = place
 
 
-def _discard(target: PartTarget, place: str, fence: Fence, findings: list[Finding]) -> None:
+def _leftovers(target: PartTarget, findings: list[Finding]) -> tuple[str, ...]:
     try:
-        fence.check()
-        target.discard(place)
-    except LeaseLost as error:
-        log.warning("drill.left", place=place, error=error.message)
+        return target.leftovers()
     except (OpsError, OSError) as error:
-        log.warning("drill.leftover", place=place, error=str(error))
-        words = error.message if isinstance(error, OpsError) else str(error)
-        findings.append(
-            Finding(
-                place, False, f"could not be cleaned up: {words}", "the next drill tries again", "warning"
-            )
-        )
+        _left(f"{target.kind}/{target.name}", error, findings)
+        return ()
+
+
+def _left(place: str, error: OpsError | OSError, findings: list[Finding]) -> None:
+    log.warning("drill.leftover", place=place, error=str(error))
+    words = error.message if isinstance(error, OpsError) else str(error)
+    findings.append(
+        Finding(place, False, f"could not be cleaned up: {words}", "the next drill tries again", "warning")
+    )

@@ -63,6 +63,8 @@ class Place:
     stage_error: Exception | None = None
     discard_error: Exception | None = None
     findings: tuple[Finding, ...] = GOOD
+    there: set[str] = field(default_factory=set)
+    """Places that lie in the server."""
 
     @property
     def kind(self) -> str:
@@ -75,10 +77,12 @@ class Place:
     def stage(self, part: Part, into: str | None, fetch: Fetch, progress: Progress) -> str:
         self.log.append(f"stage {part.name} {into}")
         self.clock.move(self.takes)
+        place = f"{part.name}__restore_{into}"
+        self.there |= {place, f"{part.name}__restore_my{into}"}  # the second is somebody else's
         progress("stage", 1, 1, "files")
         if self.stage_error is not None:
             raise self.stage_error
-        return f"{part.name}__{into}"
+        return place
 
     def check(self, part: Part, place: str, *, full: bool) -> tuple[Finding, ...]:
         return self.findings
@@ -88,6 +92,12 @@ class Place:
         self.clock.move(1000)
         if self.discard_error is not None:
             raise self.discard_error
+        if place not in self.there:
+            raise PartFailed(f"{place} is nothing that a restore of {self.part.name} made", remedy="")
+        self.there.remove(place)
+
+    def leftovers(self) -> tuple[str, ...]:
+        return tuple(sorted(self.there))
 
 
 @dataclass
@@ -150,8 +160,9 @@ def test_it_restores_asks_and_clears_up() -> None:
     report = run()
     assert (report.verdict, report.recall, report.questions) == ("passed", 1.0, 1)
     assert run.log == [
-        "stage models drill", "stage docs drill", "serve {'models': 'models__drill'}", "ask docs at docs__drill",
-        "served", "discard docs drill", "discard models drill",
+        "stage models drill", "stage docs drill", "serve {'models': 'models__restore_drill'}",
+        "ask docs at docs__restore_drill", "served", "discard docs docs__restore_drill",
+        "discard models models__restore_drill",
     ]  # fmt: skip
     assert (report.seconds, report.age) == (1.0, 1.0), "clearing up is no part of a restore"
 
@@ -210,8 +221,8 @@ def test_each_collection_is_asked_in_its_own_store() -> None:
     run = Run(parts=(MODELS, DOCS, OTHER), questions=kept)
     assert run().verdict == "passed"
     assert [line for line in run.log if line.startswith("ask")] == [
-        "ask docs at docs__drill",
-        "ask other at other__drill",
+        "ask docs at docs__restore_drill",
+        "ask other at other__restore_drill",
     ]
 
 
@@ -304,7 +315,7 @@ def test_a_drill_that_takes_too_long_is_given_up_and_cleared_away() -> None:
     assert [(one.subject, one.ok) for one in report.findings if "given up after 60.0 min" in one.message] == [
         ("model_cache/models", None), ("collection/docs", None), ("questions", None),
     ]  # fmt: skip
-    assert run.log == ["stage models drill", "discard docs drill", "discard models drill"]
+    assert run.log == ["stage models drill", "discard models models__restore_drill"]
 
 
 def test_places_of_a_drill_that_took_over_are_left_alone() -> None:
@@ -340,4 +351,4 @@ def test_a_fault_of_the_program_itself_is_no_finding() -> None:
     run = Run(ask_error=ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         run()
-    assert run.log[-2:] == ["discard docs drill", "discard models drill"]
+    assert run.log[-2:] == ["discard docs docs__restore_drill", "discard models models__restore_drill"]
