@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from ops_pipelines.policy.objects import KnownObject
+from ops_pipelines.policy.objects import KnownObject, Sealed
 
 log = structlog.get_logger()
 _FORMAT = 1
@@ -21,12 +22,20 @@ def load_objects(path: Path) -> dict[str, KnownObject]:
         raw = json.loads(path.read_bytes())
         if raw["format"] != _FORMAT:
             raise ValueError(f"format {raw['format']}")
-        return {key: KnownObject(**fields) for key, fields in raw["objects"].items()}
+        return {key: _known(fields) for key, fields in raw["objects"].items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("object index unusable, every object is read again", index=str(path), reason=str(error))
         return {}
+
+
+def _known(fields: Mapping[str, Any]) -> KnownObject:
+    sealed = fields.get("sealed")
+    if sealed is None:
+        return KnownObject(**fields)
+    made = Sealed(sealed["size"], sealed["sha256"], tuple(sealed["recipients"]))
+    return KnownObject(**{**fields, "sealed": made})
 
 
 def save_objects(path: Path, objects: Mapping[str, KnownObject]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops_pipelines.policy.manifest import FileEntry, Part
+from ops_pipelines.policy.manifest import FileEntry, Part, Plain
 from ops_pipelines.policy.paths import decoded_key
 from ops_pipelines.policy.store import ObjectInfo
 
@@ -21,6 +21,16 @@ _USUAL_TYPES = ("binary/octet-stream", "application/octet-stream")
 
 
 @dataclass(frozen=True)
+class Sealed:
+    """What an object is in the backups' bucket where it lies encrypted there."""
+
+    size: int
+    sha256: str
+    recipients: tuple[str, ...]
+    """Whom it is encrypted for."""
+
+
+@dataclass(frozen=True)
 class KnownObject:
     """One object as it was when it was read."""
 
@@ -30,6 +40,23 @@ class KnownObject:
     """When the store says that it was written (ISO 8601, UTC)."""
     sha256: str
     headers: Headers = field(default_factory=dict)
+    sealed: Sealed | None = None
+    """Its ciphertext; None where it is stored in clear."""
+
+    @property
+    def blob(self) -> tuple[str, int]:
+        """Digest and bytes of what is stored of it."""
+        return (self.sha256, self.size) if self.sealed is None else (self.sealed.sha256, self.sealed.size)
+
+    def entry(self, path: str) -> FileEntry:
+        """The object as a file of its part."""
+        digest, size = self.blob
+        plain = None if self.sealed is None else Plain(self.size, self.sha256)
+        return FileEntry(path, size, digest, plain=plain)
+
+    def sealed_for(self, recipients: Sequence[str]) -> bool:
+        """Whether it is stored as it is to be stored: for exactly those, or in clear where there are none."""
+        return set(self.sealed.recipients if self.sealed else ()) == set(recipients)
 
     def unchanged(self, now: ObjectInfo) -> bool:
         """Whether the object still is the one that was read: any write gives another ETag or time."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ops_pipelines.adapters.age import AgeOpener, AgeSealer
 from ops_pipelines.engines._blobs import stored_sizes
+from ops_pipelines.engines.parts.bucket import BucketSource
 from ops_pipelines.engines.parts.encrypted import EncryptedSource, EncryptedTarget
 from ops_pipelines.engines.parts.secrets import SecretsSource
 from ops_pipelines.engines.ports import PartSource, PartTarget
@@ -30,10 +32,13 @@ def encrypted(site: Site, sources: Sequence[PartSource]) -> list[PartSource]:
     sealer = AgeSealer(_recipients(site, declared))
     before = _Before(site)
     stored = partial(stored_sizes, object_store(site), layout(site))
-    found: list[PartSource] = [
-        EncryptedSource(one, sealer, before.part, stored) if declared.covers(one.kind, one.name) else one
-        for one in sources
-    ]
+
+    def sealed(one: PartSource) -> PartSource:
+        if isinstance(one, BucketSource):  # it stores its objects while it reads them
+            return replace(one, sealer=sealer)
+        return EncryptedSource(one, sealer, before.part, stored)
+
+    found = [sealed(one) if declared.covers(one.kind, one.name) else one for one in sources]
     if names := _kept_secrets(site, declared):
         values = {name: secret(site, name) or "" for name in names}
         references = {name: str(site.stack.secrets[name]) for name in names}

@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,7 @@ from ops_pipelines.engines._blobs import fetcher
 from ops_pipelines.engines._deposit import BlobDeposit
 from ops_pipelines.engines.parts._bucket_target import BucketTarget
 from ops_pipelines.engines.parts.bucket import BucketSource, Memory
+from ops_pipelines.engines.parts.encrypted import EncryptedTarget, Pipe
 from ops_pipelines.engines.ports import silent
 from ops_pipelines.errors import ObjectMissing, PartFailed, PreconditionFailed
 from ops_pipelines.policy.layout import Layout
@@ -42,6 +43,25 @@ FILES = {
     "events/empty": b"",
     "other/not-ours": b"not ours",
 }
+
+
+class Backwards:
+    """Turns each byte's bits over, and begins with something random, as a real one does."""
+
+    def __init__(self, *recipients: str) -> None:
+        self.recipients = recipients
+
+    def seal(self, plain: Pipe, sealed: Pipe) -> None:
+        sealed.write(secrets.token_bytes(16))
+        while piece := plain.read(1 << 16):
+            sealed.write(bytes(255 - byte for byte in piece))
+
+    def require(self, recipients: Collection[str], what: str) -> None: ...
+
+    def open(self, sealed: Pipe, plain: Pipe) -> None:
+        sealed.read(16)
+        while piece := sealed.read(1 << 16):
+            plain.write(bytes(255 - byte for byte in piece))
 
 
 @dataclass
@@ -395,3 +415,45 @@ def test_killed_at_every_step(rig: Rig, then: str) -> None:
 def test_a_part_of_a_stranger_is_checked(rig: Rig) -> None:
     part = Part("bucket", "traces", (FileEntry("x", 1, "a" * 64),), {"headers": "none", "usual_headers": 7})
     assert rig.target().plan(part, None)[0].verb == "fetch"
+
+
+# --- encrypted ---
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_what_is_encrypted_lies_nowhere_in_clear_and_comes_back(rig: Rig, copies: bool) -> None:
+    rig.put(FILES, ContentType="application/json")
+    sealer = Backwards("age1a")
+    manifest = rig.snapshot(sealer=sealer, copies=copies)
+    stored = b"".join(rig.store.get(info.key)[0] for info in rig.store.list(LAYOUT.blobs))
+    assert b'"a": 1' not in stored
+    assert b"odd" not in stored
+    assert not list((rig.folder / "scratch").rglob("object-*"))
+    (part,) = manifest.parts
+    assert part.recipients == ("age1a",)
+    assert all(entry.plain is not None for entry in part.files)
+
+    rig.put({"events/2026/one.json": b"spoilt", "events/since": b"since"})
+    target = EncryptedTarget(rig.target(), sealer)
+    fetch = fetcher(rig.store, LAYOUT, manifest.snapshot)
+    place = target.stage(part, None, fetch, silent)
+    assert failed(target.check(part, place, full=True)) == []
+    target.switch(part, place)
+    ours = {key: content for key, content in FILES.items() if key.startswith("events/")}
+    assert rig.all("events/") == {**ours, "events/since": b"since"}
+    head = rig.client.head_object(Bucket=rig.source_bucket, Key="events/2026/one.json")
+    assert head["ContentType"] == "application/json"
+
+
+def test_what_is_encrypted_for_the_same_is_not_read_again(rig: Rig) -> None:
+    rig.put(FILES)
+    first = rig.snapshot(sealer=Backwards("age1a"))
+    again = rig.snapshot(sealer=Backwards("age1a"))
+    assert rig.reads == []
+    assert again.uploaded == 0
+    assert again.parts[0].files == first.parts[0].files
+    for sealer, recipients in ((Backwards("age1a", "age1b"), ("age1a", "age1b")), (None, ())):
+        other = rig.snapshot(sealer=sealer)
+        assert len(rig.reads) == 5, "stored otherwise than it is to be"
+        assert other.parts[0].recipients == recipients
+        assert {bool(entry.plain) for entry in other.parts[0].files} == {sealer is not None}

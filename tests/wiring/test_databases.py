@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyrage
 import pytest
 
-from ops_pipelines.errors import UsageError
+from ops_pipelines.errors import IdentityMissing, UsageError
 from ops_pipelines.stack.operations import Backup
-from ops_pipelines.wiring import databases, snapshots
+from ops_pipelines.wiring import databases, drills, snapshots
 from tests.servers.clickhouse import PASSWORD, USER, ClickHouseServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.qdrant import KEY, QdrantServer
@@ -93,6 +94,40 @@ def test_all_of_it_comes_back(
     assert clickhouse.ask("SELECT count() FROM traces.t") == [[100]]
     assert redis_server.client().dbsize() == 100
     assert qdrant.collections[qdrant.aliases["docs"]]["points"] == 100
+
+
+def test_a_drill_opens_what_is_encrypted_of_each_and_leaves_nothing(
+    declared: Stand,
+    postgres: PostgresServer,
+    clickhouse: ClickHouseServer,
+    redis_server: RedisServer,
+    qdrant: QdrantServer,
+) -> None:
+    pair = pyrage.x25519.Identity.generate()
+    public = str(pair.to_public())
+    declared.environ["AGE_KEY"] = str(pair)
+    encrypt = {"recipients": [public], "parts": ["databases", "collections"]}
+    site = declared.change(
+        secrets={**declared.declared["secrets"], "age-key": "${AGE_KEY}"},
+        backup={**declared.declared["backup"], "encrypt": {**encrypt, "identity": "age-key"}},
+    )
+    manifest = snapshots.backup(site, by="test")
+    parts = {"database/keys", "database/traces", "database/queue", "collection/docs"}
+    assert {part.key for part in manifest.parts if part.recipients == (public,)} == parts
+    report = drills.drill(site, full=True)
+    assert [one for one in report.findings if one.ok is not True] == []
+    assert parts < {one.part for one in report.parts}
+    with postgres.connect("postgres") as connection:
+        assert connection.execute(
+            "SELECT count(*) FROM pg_database WHERE datname LIKE '%restore%'"
+        ).fetchone() == (0,)
+    assert not [name for (name,) in clickhouse.ask("SHOW DATABASES") if "restore" in name]
+    assert redis_server.client().info("keyspace").keys() == {"db0"}
+    assert qdrant.collections.keys() == {"docs_1"}
+    locked = declared.change(backup={**declared.declared["backup"], "encrypt": encrypt})
+    for key in sorted(parts):
+        with pytest.raises(IdentityMissing, match=f"{key} is encrypted for {public}, and no identity"):
+            snapshots.restore(locked, manifest.snapshot, parts=[key], by="test")
 
 
 def test_a_part_of_another_kind_has_no_place(declared: Stand) -> None:

@@ -1,7 +1,8 @@
 """A bucket of a stack as a part of a backup: every object below a prefix, under its digest.
 
 Content goes to the backups' bucket object by object while it is read, so that the disk holds a few objects at a
-time and not all of them. An object whose ETag, size and time are those of the last backup is not read again.
+time and not all of them. An object whose ETag, size and time are those of the last backup is not read again. Where it
+is to be encrypted, each object is so before it is stored, and none is copied by the store itself.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any, Literal, Protocol
 import structlog
 
 from ops_pipelines.engines._blobs import in_parallel
+from ops_pipelines.engines.parts.encrypted import Sealer, seal_file
 from ops_pipelines.engines.ports import Capture, Captured, Progress
 from ops_pipelines.errors import ObjectMissing, PartFailed, PreconditionFailed
-from ops_pipelines.policy.manifest import FileEntry
-from ops_pipelines.policy.objects import Headers, KnownObject, headers_to_facts, is_ours
+from ops_pipelines.policy.manifest import Plain
+from ops_pipelines.policy.objects import Headers, KnownObject, Sealed, headers_to_facts, is_ours
 from ops_pipelines.policy.paths import coded_keys
 from ops_pipelines.policy.store import ObjectInfo
 
@@ -96,7 +98,14 @@ class BucketSource:
     memory: Memory
     exclude: Pattern[str] | None = None
     may_be_empty: bool = False
+    sealer: Sealer | None = None
+    """What encrypts each object before it is stored."""
     kind: str = "bucket"
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Whom it is encrypted for; nobody where it is stored in clear."""
+        return self.sealer.recipients if self.sealer else ()
 
     def capture(self, scratch: Path, progress: Progress) -> Capture:
         """All objects, stored. Raises PartFailed where there are none, or one changes each time it is read."""
@@ -107,10 +116,14 @@ class BucketSource:
                 remedy="correct `bucket` and `prefix`; where it is empty for good reason, set `may_be_empty: true`",
             )
         known = {key: one for key, one in self.memory.load().items() if key in listed}
-        known = {key: one for key, one in known.items() if one.unchanged(listed[key])}
-        there = self.deposit.there({one.sha256: one.size for one in known.values()})
+        known = {
+            key: one
+            for key, one in known.items()
+            if one.unchanged(listed[key]) and one.sealed_for(self.recipients)
+        }
+        there = self.deposit.there(dict(one.blob for one in known.values()))
         run = _Run(self, scratch, progress, sum(info.size for info in listed.values()))
-        taken = {key: _Taken(one, "before", False) for key, one in known.items() if one.sha256 in there}
+        taken = {key: _Taken(one, "before", False) for key, one in known.items() if one.blob[0] in there}
         run.done = sum(one.known.size for one in taken.values())
         todo = [info for key, info in listed.items() if key not in taken]
         try:
@@ -138,7 +151,7 @@ class BucketSource:
         keys = {key.removeprefix(self.prefix): one for key, one in taken.items()}
         paths = coded_keys(keys)
         captured = tuple(
-            Captured(FileEntry(paths[key], one.known.size, one.known.sha256), None, stored=one.stored)
+            Captured(one.known.entry(paths[key]), None, stored=one.stored)
             for key, one in sorted(keys.items())
         )
         facts: dict[str, Any] = {
@@ -149,7 +162,7 @@ class BucketSource:
             "excluded": excluded,
             **headers_to_facts({paths[key]: one.known.headers for key, one in keys.items()}),
         }
-        return Capture(captured, facts)
+        return Capture(captured, facts, recipients=self.recipients)
 
 
 @dataclass
@@ -189,7 +202,7 @@ class _Run:
 
     def _copied(self, info: ObjectInfo) -> _Taken | None:
         """The object, stored without a byte of it coming here; None where that is not possible."""
-        if not self.source.deposit.copies:
+        if not self.source.deposit.copies or self.source.sealer is not None:
             return None
         found = self.source.objects.head(info.key)
         if found is None:
@@ -218,19 +231,43 @@ class _Run:
                     size += len(piece)
             if size != info.size:
                 raise PreconditionFailed(f"{info.key} has {size} bytes now", remedy="")
-            name = digest.hexdigest()
-            there = self.source.deposit.there({name: size})
+            inside = Plain(size, digest.hexdigest())
+            sealed = self._sealed(path, inside, info.key)
+            name, stored_size = (sealed.sha256, sealed.size) if sealed else (inside.sha256, size)
+            there = self.source.deposit.there({name: stored_size})
             if not there:
-                self.source.deposit.keep(path, name)
+                self.source.deposit.keep(_ciphertext(path) if sealed else path, name)
         finally:
             path.unlink(missing_ok=True)
-        return self._taken(info, name, headers, "before" if there else "now", read=True)
+            _ciphertext(path).unlink(missing_ok=True)
+        return self._taken(
+            info, inside.sha256, headers, "before" if there else "now", read=True, sealed=sealed
+        )
+
+    def _sealed(self, path: Path, inside: Plain, key: str) -> Sealed | None:
+        """The ciphertext of an object that was read to `path`, beside it."""
+        if self.source.sealer is None:
+            return None
+        what = f"bucket/{self.source.name}: {key}"
+        size, digest = seal_file(path, inside, _ciphertext(path), self.source.sealer, what)
+        return Sealed(size, digest, self.source.recipients)
 
     def _taken(
-        self, info: ObjectInfo, sha256: str, headers: Headers, stored: Stored, *, read: bool
+        self,
+        info: ObjectInfo,
+        sha256: str,
+        headers: Headers,
+        stored: Stored,
+        *,
+        read: bool,
+        sealed: Sealed | None = None,
     ) -> _Taken:
         with self.lock:
             self.done += info.size
             self.progress(f"read {info.key}", self.done, self.total, "bytes")
-        known = KnownObject(info.size, info.etag, info.modified.isoformat(), sha256, headers)
+        known = KnownObject(info.size, info.etag, info.modified.isoformat(), sha256, headers, sealed)
         return _Taken(known, stored, read)
+
+
+def _ciphertext(path: Path) -> Path:
+    return path.with_name(f"{path.name}.age")

@@ -114,6 +114,11 @@ class EncryptedSource:
         sealed: dict[Plain, Captured] = {}
         files: list[Captured] = []
         for number, one in enumerate(capture.files):
+            if one.stored is not None:
+                raise PartFailed(
+                    f"{self.kind}/{self.name} has stored {one.entry.path} in clear, and is to be encrypted",
+                    remedy="report this; until then, leave the part out of `backup.encrypt.parts`",
+                )
             if one.source is None:
                 files.append(one)
                 continue
@@ -144,16 +149,25 @@ class EncryptedSource:
         }
 
     def _seal(self, one: Captured, source: Path, path: Path) -> Captured:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with source.open("rb", buffering=_PIECE) as plain, os.fdopen(handle, "wb", buffering=_PIECE) as out:
-            read, written = _Hashed(plain), _Hashed(out)
-            self.sealer.seal(read, written)
-        if (read.size, read.digest) != (one.entry.size, one.entry.sha256):
-            raise PartFailed(
-                f"{self.kind}/{self.name}: {one.entry.path} changed while it was read",
-                remedy="take the backup again once nothing writes there",
-            )
-        return Captured(replace(one.entry, size=written.size, sha256=written.digest), path)
+        inside = Plain(one.entry.size, one.entry.sha256)
+        size, digest = seal_file(
+            source, inside, path, self.sealer, f"{self.kind}/{self.name}: {one.entry.path}"
+        )
+        return Captured(replace(one.entry, size=size, sha256=digest), path)
+
+
+def seal_file(source: Path, inside: Plain, path: Path, sealer: Sealer, what: str) -> tuple[int, str]:
+    """Encrypt a file, which must be what `inside` says, to a new one that only its owner may read; bytes and digest of
+    that. Raises PartFailed, in which `what` names it, where it is another one by now."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with source.open("rb", buffering=_PIECE) as plain, os.fdopen(handle, "wb", buffering=_PIECE) as out:
+        read, written = _Hashed(plain), _Hashed(out)
+        sealer.seal(read, written)
+    if (read.size, read.digest) != (inside.size, inside.sha256):
+        raise PartFailed(
+            f"{what} changed while it was read", remedy="take the backup again once nothing writes there"
+        )
+    return written.size, written.digest
 
 
 @dataclass(frozen=True)
@@ -212,7 +226,7 @@ def opening(part: Part, fetch: Fetch, opener: Opener) -> Fetch:
             fetch(entry, destination)
             return
         opener.require(part.recipients, part.key)
-        mark = hashlib.sha256(destination.name.encode()).hexdigest()[:16]
+        mark = hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:16]
         sealed = destination.with_name(f".sealed-{mark}")
         plain = destination.with_name(f".opening-{mark}")
         try:
