@@ -74,7 +74,7 @@ def test_every_verb_and_option_exists() -> None:
         if command is None:
             unknown.append((page, verb))
             continue
-        known = {option for each in command.params for option in each.opts}
+        known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
         unknown += [
             (page, f"{verb} {option}")
             for option in re.findall(r"(?<!\S)--[a-z-]+", rest)

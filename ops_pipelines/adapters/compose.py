@@ -73,12 +73,26 @@ class Compose:
             self.known[key] = ask()
         return self.known[key]
 
-    def up(self, file: Path, *, within: float) -> None:
+    def up(
+        self,
+        file: Path,
+        *,
+        within: float,
+        only: Sequence[str] = (),
+        alone: bool = False,
+        remove_orphans: bool = True,
+    ) -> None:
         """Make the project's containers as `file` says and start them, in the order in which they wait for each other.
+
+        `only` names some services; what they wait for is brought up too, unless they are to start `alone`. Compose 2.26
+        then knows them by another hash, and makes them anew the next time: that is for services that do not stay.
 
         `--wait` is not used: it takes a job that ended well for a failure. Raises CommandFailed with what Compose
         said: a dependency that does not become healthy, an image that cannot be had."""
-        words = ["up", "--detach", "--no-build", "--remove-orphans"]
+        words = ["up", "--detach", "--no-build"]
+        words += ["--remove-orphans"] if remove_orphans else []
+        words += ["--no-deps"] if alone else []
+        words += only
         self._run("-f", str(file), *words, timeout=within + _ASK)
 
     def down(self, file: Path | None, *, volumes: bool, within: float) -> None:

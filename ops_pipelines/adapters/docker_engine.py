@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -172,6 +172,18 @@ class DockerEngine:
         with self._explained() as client:
             client.api.rename(container, name)
 
+    def door(self, container: str, port: int) -> str | None:
+        """`HOST:PORT` at which a container's port is reached from here; None where it is not."""
+        with self._explained() as client:
+            found = client.api.inspect_container(container)["NetworkSettings"]
+        for one in (found.get("Ports") or {}).get(f"{port}/tcp") or ():
+            if one.get("HostPort"):
+                return f"127.0.0.1:{one['HostPort']}"
+        inside = [
+            each["IPAddress"] for each in (found.get("Networks") or {}).values() if each.get("IPAddress")
+        ]
+        return f"{inside[0]}:{port}" if inside and self.is_local else None
+
     def has_volume(self, name: str) -> bool:
         """Whether a volume of that name is there, whoever made it."""
         from docker.errors import NotFound
@@ -225,6 +237,10 @@ class DockerEngine:
         with self._explained() as client:
             tail = client.api.logs(container, stdout=True, stderr=True, tail=lines)
         return bytes(tail).decode("utf-8", "replace")
+
+    def explained(self) -> AbstractContextManager[DockerClient]:
+        """The SDK's client; what goes wrong with it is Refused or Unreachable."""
+        return self._explained()
 
     @contextmanager
     def _explained(self) -> Iterator[DockerClient]:

@@ -21,17 +21,26 @@ from ops_pipelines.errors import OpsError
 from ops_pipelines.policy import serving
 from ops_pipelines.wiring import data, deployments, sources
 
+_blue_green = click.option(
+    "--blue-green/--no-blue-green",
+    default=None,
+    help="Start new versions beside the old ones and move the proxy's traffic, or do not. Without: as declared.",
+)
+
 
 @click.command()
 @click.argument("stack")
 @click.option("--to", type=click.IntRange(min=1), help="Show what going back to this revision would change.")
+@_blue_green
 @profile_option
 @json_option
 @click.pass_obj
-def plan(context: Context, stack: str, to: int | None, profile: str | None, as_json: bool) -> int:
+def plan(
+    context: Context, stack: str, to: int | None, blue_green: bool | None, profile: str | None, as_json: bool
+) -> int:
     """Show what a deploy of STACK would change, and what is missing for it. Nothing is changed."""
     site = context.site(stack, profile)
-    planned = deployments.plan(site, to=to)
+    planned = deployments.plan(site, to=to, blue_green=blue_green)
     if to is not None:
         show_plan(planned, as_json=as_json)
         return 0
@@ -45,20 +54,22 @@ def plan(context: Context, stack: str, to: int | None, profile: str | None, as_j
 
 @click.command()
 @click.argument("stack")
+@_blue_green
 @profile_option
 @json_option
 @click.pass_obj
-def deploy(context: Context, stack: str, profile: str | None, as_json: bool) -> None:
+def deploy(context: Context, stack: str, blue_green: bool | None, profile: str | None, as_json: bool) -> None:
     """Make STACK run as it is declared: pull models, start components, create and fill collections.
 
-    A deploy that fails puts the earlier revision back.
+    A deploy that fails puts the earlier revision back. Components with `blue_green` start beside their old version,
+    which keeps the traffic until the new one was asked, and gets it back where that does badly.
     """
     site = context.site(stack, profile)
     with progress() as report:
         if not data.plan_fill(site).empty:
             deployments.require_preflight(site)  # before hours of pulling; the deploy looks again
         data.fill(site, report)
-        result = deployments.deploy(site, by="command line", progress=report)
+        result = deployments.deploy(site, by="command line", progress=report, blue_green=blue_green)
         try:
             collections = data.bring_collections(site, progress=report)
         except OpsError:
@@ -68,6 +79,7 @@ def deploy(context: Context, stack: str, profile: str | None, as_json: bool) -> 
         show_json({**asdict(result), "collections": collections.rows})
         return
     show_plan(result.plan, as_json=False)
+    _say_watched(result)
     show_rows(deployments.status_rows(site), empty="no components")
     show_rows(collections.rows, empty="no collections")
     click.echo(_revision(result))
@@ -105,9 +117,10 @@ def status(context: Context, stack: str, as_json: bool) -> int:
     type=click.IntRange(min=1),
     help="Revision to go back to (default: the one before the present deploy).",
 )
+@_blue_green
 @json_option
 @click.pass_obj
-def rollback(context: Context, stack: str, to: int | None, as_json: bool) -> None:
+def rollback(context: Context, stack: str, to: int | None, blue_green: bool | None, as_json: bool) -> None:
     """Put the programs of an earlier revision of STACK back. `plan STACK --to N` shows it first.
 
     Data stays as it is; where models or collections were others then, it is said how they come back.
@@ -116,11 +129,14 @@ def rollback(context: Context, stack: str, to: int | None, as_json: bool) -> Non
     deployments.require_supported(site)
     with progress() as report:
         number = deployments.previous(site) if to is None else to
-        result = deployments.deploy(site, to=number, by="command line", progress=report)
+        result = deployments.deploy(
+            site, to=number, by="command line", progress=report, blue_green=blue_green
+        )
     if as_json:
         show_json(result)
         return
     show_plan(result.plan, as_json=False)
+    _say_watched(result)
     for finding in result.findings:
         if finding.ok is not True:
             click.echo(f"! {finding.subject}: {finding.message}")
@@ -156,6 +172,11 @@ def _revision(result: deployments.DeployResult) -> str:
     if not result.recorded:
         return f"revision {result.revision} stands; nothing had changed"
     return f"deployed as revision {result.revision}"
+
+
+def _say_watched(result: deployments.DeployResult) -> None:
+    for one in result.watched:
+        click.echo(f"{one.component} took its new version's traffic on: {one.judgement.reason}")
 
 
 COMMANDS = (plan, deploy, status, rollback, revisions, up)

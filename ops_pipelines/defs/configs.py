@@ -17,6 +17,14 @@ class Depth(Enum):
     restored = "restored"
 
 
+class BlueGreen(Enum):
+    """Whether new versions start beside the old ones."""
+
+    as_declared = "as_declared"
+    yes = "yes"
+    no = "no"
+
+
 class NoConfig(dg.Config):
     """Nothing can be set."""
 
@@ -34,6 +42,17 @@ class DeployConfig(dg.Config):
     rollback_to: int = Field(
         default=0, description="Put this earlier revision back. 0: deploy what is declared.", ge=0
     )
+    blue_green: BlueGreen = Field(
+        default=BlueGreen.as_declared,
+        validate_default=True,
+        description="Start new versions beside the old ones, move the proxy's traffic to them and watch "
+        "(`components.NAME.blue_green` of the stack file).",
+    )
+
+    @property
+    def beside(self) -> bool | None:
+        """What a person said of new versions beside old ones; None where that is left to the declaration."""
+        return {BlueGreen.yes: True, BlueGreen.no: False}.get(self.blue_green)
 
 
 class CollectionsConfig(dg.Config):

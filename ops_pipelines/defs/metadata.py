@@ -9,6 +9,7 @@ import dagster as dg
 
 from ops_pipelines.engines.snapshots import SnapshotInfo
 from ops_pipelines.errors import OpsError
+from ops_pipelines.policy.bluegreen import Watched, rows
 from ops_pipelines.policy.plan import Finding, Plan
 from ops_pipelines.policy.words import size_in_words
 from ops_pipelines.wiring.snapshots import state_in_words
@@ -84,6 +85,14 @@ def findings_metadata(findings: Sequence[Finding]) -> dict[str, dg.MetadataValue
         for finding in sorted(findings, key=lambda one: order[one.ok])
     ]
     return {"findings": table(rows)}
+
+
+def watched_metadata(watched: Sequence[Watched]) -> dict[str, dg.MetadataValue]:
+    """What was seen of new versions that had the traffic, and what was concluded; nothing where none had."""
+    if not watched:
+        return {}
+    words = "\n".join(f"- {one.component}: {one.judgement.reason}" for one in watched)
+    return {"traffic": dg.MetadataValue.md(words), "readings": table(rows(watched)[-_SHOWN:])}
 
 
 def check_result(

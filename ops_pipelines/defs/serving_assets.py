@@ -19,6 +19,7 @@ from ops_pipelines.defs.metadata import (
     plan_metadata,
     plan_text,
     table,
+    watched_metadata,
 )
 from ops_pipelines.defs.running import LogProgress, failures
 from ops_pipelines.policy import serving
@@ -105,14 +106,14 @@ def deployment(site: Site) -> dg.AssetsDefinition:
     def run(context: dg.AssetExecutionContext, config: DeployConfig) -> Events:
         to = config.rollback_to or None
         with failures():
-            plan = deployments.plan(site, to=to)
+            plan = deployments.plan(site, to=to, blue_green=config.beside)
             if not config.apply and not (plan.empty and deployments.supported(site)):
                 yield dry_run(context, plan)
                 return
             if config.apply:
                 context.log.info(plan_text(plan))
                 by, progress = f"run {context.run_id}", LogProgress(context)
-                result = deployments.deploy(site, to=to, by=by, progress=progress)
+                result = deployments.deploy(site, to=to, by=by, progress=progress, blue_green=config.beside)
             else:
                 result = deployments.standing(site, plan)
             models = table(serving.model_lines(deployments.model_rows(site)))
@@ -130,6 +131,7 @@ def deployment(site: Site) -> dg.AssetsDefinition:
                 "cards": cards,
                 **plan_metadata(plan),
                 **findings_metadata(result.findings),
+                **watched_metadata(result.watched),
             },
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ops_pipelines.engines.ports import Supervisor
+from ops_pipelines.policy.bluegreen import Watched
 from ops_pipelines.policy.machine import Card, Disk, Holder, Memory, PortState
 from ops_pipelines.policy.plan import Finding, Plan
 from ops_pipelines.policy.processes import ProcessState, Program
@@ -106,6 +107,8 @@ class Deployed:
     findings: tuple[Finding, ...] = ()
     """Of the preflight and the smoke test."""
     seconds: float = 0.0
+    watched: tuple[Watched, ...] = ()
+    """What was seen of new versions beside the old ones."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,15 @@ class ComposeTool(Protocol):
 
     def hashes(self, file: Path) -> dict[str, str]: ...
     def resolved(self, file: Path) -> dict[str, Any]: ...
-    def up(self, file: Path, *, within: float) -> None: ...
+    def up(
+        self,
+        file: Path,
+        *,
+        within: float,
+        only: Sequence[str] = (),
+        alone: bool = False,
+        remove_orphans: bool = True,
+    ) -> None: ...
     def down(self, file: Path | None, *, volumes: bool, within: float) -> None: ...
 
 
@@ -137,18 +145,16 @@ def deploy(
             words = "; ".join(f"{one.subject}: {one.message}" for one in bad)
             raise DeployFailed(f"the smoke test failed: {words}", remedy=bad[0].remedy or "look at the logs")
         fence.check()
-        done = _with_images(project, hands)
+        done = with_images(project, hands)
         revision = record(done) if before != done else None
     except LeaseLost:
         raise
     except OpsError as error:
-        tails = _tails(project, hands)  # before they are replaced
+        logs = tails(project, hands)  # before they are replaced
         back = _put_back(before, project, there, hands, fence, within)
         log.error("deploy failed", stack_name=stack, reason=reason, error=type(error).__name__)
-        words, remedy = _said(error)
-        raise DeployFailed(
-            f"the {reason} of {stack} failed: {words}\n{tails}{back}", remedy=remedy
-        ) from error
+        words, remedy = said(error)
+        raise DeployFailed(f"the {reason} of {stack} failed: {words}\n{logs}{back}", remedy=remedy) from error
     except BaseException:  # Ctrl-C, or the end of a Dagster run
         back = _put_back(before, project, there, hands, fence, within)
         log.warning("deploy interrupted", stack_name=stack, put_back=back)
@@ -175,15 +181,19 @@ def _apply(project: Project, hands: Hands, within: float, progress: Progress) ->
     await_healthy(project, hands, within, progress)
 
 
-def await_healthy(project: Project, hands: Hands, within: float, progress: Progress) -> None:
-    """Wait until every container of a project is well. Raises DeployFailed that names the one that is not."""
-    end = time.monotonic() + within
+def await_healthy(
+    project: Project, hands: Hands, within: float, progress: Progress, *, only: Sequence[str] = ()
+) -> None:
+    """Wait until every container of a project, or of some services of it, is well.
+
+    Raises DeployFailed that names the one that is not."""
+    end, services = time.monotonic() + within, only or project.services
     pause = _POLL
     while True:
         states = [
             (one, *replica_health(one))
             for one in hands.engine.containers(project.name)
-            if not one.oneoff and one.service in project.services
+            if not one.oneoff and one.service in services
         ]
         good = sum(1 for _, well, _ in states if well)
         progress("start", good, len(states), "containers")
@@ -211,7 +221,7 @@ def _put_back(
 ) -> str:
     """Bring the earlier revision back and say how it went; never raises an OpsError."""
     try:
-        _await_engine(failed, hands)
+        await_engine(failed, hands)
         fence.check()
         if before is not None:
             earlier, gone = as_it_ran(before, hands)
@@ -225,7 +235,7 @@ def _put_back(
         return f"putting the earlier revision back failed too: {error.message}; {error.remedy}"
 
 
-def _with_images(project: Project, hands: Hands) -> Project:
+def with_images(project: Project, hands: Hands) -> Project:
     """The project with what each image's name stands for now."""
     wanted = wanted_services(project, hands.place(project), hands)
     return replace(
@@ -250,7 +260,7 @@ def as_it_ran(project: Project, hands: Hands) -> tuple[Project, tuple[str, ...]]
     return project, tuple(words)
 
 
-def _await_engine(project: Project, hands: Hands) -> None:
+def await_engine(project: Project, hands: Hands) -> None:
     """Wait for an engine that is being restarted. Raises Unreachable where it does not come back."""
     end = time.monotonic() + _ENGINE_BACK
     while True:
@@ -263,14 +273,14 @@ def _await_engine(project: Project, hands: Hands) -> None:
         time.sleep(_SLOWEST_POLL)
 
 
-def _said(error: OpsError) -> tuple[str, str]:
+def said(error: OpsError) -> tuple[str, str]:
     """What went wrong, and what mends it: of a command that failed, its own words rather than its arguments."""
     if not isinstance(error, CommandFailed):
         return error.message, error.remedy or _MEND
     return in_short(error.output) or error.message, remedy_for(error.output, _MEND)
 
 
-def _tails(project: Project, hands: Hands) -> str:
+def tails(project: Project, hands: Hands) -> str:
     """The end of the logs of containers that are not well."""
     words = []
     try:

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from ops_pipelines.policy.bluegreen import Look
+from ops_pipelines.policy.bluegreen_project import LiveFile
 from ops_pipelines.policy.manifest import FileEntry, FolderEntry, HookRun, Part
 from ops_pipelines.policy.models import Inventory, WantedModel
 from ops_pipelines.policy.plan import Finding, Step
@@ -317,6 +319,37 @@ class Supervisor(Protocol):
 
     def log_tail(self, name: str, size: int = 4000) -> str:
         """The end of what a program printed, standard error included."""
+        ...
+
+
+class Proxies(Protocol):
+    """Proxies that read their configuration anew without dropping a connection."""
+
+    def files(self) -> tuple[LiveFile, ...]: ...
+    def write(self, file: LiveFile, text: str) -> None:
+        """Change a file in place. A kill leaves the old text or the new."""
+        ...
+
+    def workers(self, container: str) -> frozenset[int]:
+        """Processes of the proxy; a reload adds new ones, and the old ones end when what they began is done."""
+        ...
+
+    def check(self, container: str) -> str:
+        """'' where the proxy would take its configuration as the files say it now, else what it says against it."""
+        ...
+
+    def reload(self, container: str) -> None: ...
+
+
+class Traffic(Protocol):
+    """Where the requests of one component, and those that failed, are counted."""
+
+    def ready(self) -> str:
+        """'' where they can be counted now, else why not. Called before the traffic moves."""
+        ...
+
+    def look(self, moved: datetime, now: datetime) -> Look:
+        """Requests and errors since the traffic was moved. Never raises: what could not be read is unknown."""
         ...
 
 

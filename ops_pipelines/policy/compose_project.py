@@ -186,9 +186,22 @@ def stand_in(
     return replace(project, name=name, model=model)
 
 
-def placed(project: Project, folder: str, labels: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """The model with its files at `folder`/<digest>/<name>, and more labels by service, ready for Compose."""
+def placed(
+    project: Project,
+    folder: str,
+    labels: Mapping[str, Mapping[str, str]],
+    *,
+    live: Collection[str] = (),
+    live_folder: str = "",
+) -> dict[str, Any]:
+    """The model with its files at `folder`/<digest>/<name>, and more labels by service, ready for Compose.
+
+    Services of `live` find theirs below `live_folder` instead, where they may change while they run."""
     model = copy.deepcopy(dict(project.model))
+    for service in live:
+        for holder, key in files_of(model, service):
+            if str(holder[key]).startswith(_PINNED):
+                holder[key] = f"{live_folder}/{str(holder[key]).removeprefix(_PINNED)}"
     for holder, key in _file_places(model):
         if str(holder[key]).startswith(_PINNED):
             holder[key] = f"{folder}/{str(holder[key]).removeprefix(_PINNED)}"
@@ -196,6 +209,13 @@ def placed(project: Project, folder: str, labels: Mapping[str, Mapping[str, str]
         service = model["services"][name]
         service["labels"] = {**_as_mapping(service.get("labels")), **more}
     return model
+
+
+def pinned_of(project: Project, service: str) -> list[tuple[str, str]]:
+    """(path below the folder of files, content) of each configuration file that a service mounts."""
+    sources = [str(holder[key]) for holder, key in files_of(project.model, service)]
+    paths = [one.removeprefix(_PINNED) for one in sources if one.startswith(_PINNED)]
+    return [(path, project.files[path.split("/")[0]]) for path in paths]
 
 
 def pinned_files(project: Project) -> Iterator[tuple[str, str]]:
@@ -267,6 +287,14 @@ def _file_places(model: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str
     for config in (model.get("configs") or {}).values():
         if isinstance(config, dict) and "file" in config:
             yield config, "file"
+
+
+def files_of(model: Mapping[str, Any], service: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where the model names a file of this machine that one service mounts: (mapping, its key)."""
+    one = (model.get("services") or {}).get(service) or {}
+    used = {each if isinstance(each, str) else each.get("source", "") for each in one.get("configs") or ()}
+    configs = {name: each for name, each in (model.get("configs") or {}).items() if name in used}
+    return _file_places({"services": {service: one}, "configs": configs})
 
 
 def _long(volume: Any) -> Any:

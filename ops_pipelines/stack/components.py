@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from ops_pipelines.stack.base import Declared
+from ops_pipelines.stack.bluegreen import BlueGreen
 from ops_pipelines.stack.units import Duration, Name, Size
 
 ComponentKind = Literal[
@@ -162,3 +163,5 @@ class Component(Declared):
     """Settings of the service itself, in its own words (LiteLLM's configuration, for one)."""
     compose_profile: str | None = None
     """Compose profile that switches this component on; without it, it is always on."""
+    blue_green: BlueGreen | None = None
+    """How its traffic moves to a new version (target compose). Without it, a deploy stops the old version first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ops_pipelines.engines import collections as collection_engine
@@ -13,15 +14,19 @@ from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.writing import write
 
 
-def smoke(site: Site) -> tuple[Finding, ...]:
-    """Ask the stack what it must be able to answer: a vector and a search with it, or a few words."""
+def smoke(site: Site, at: Mapping[str, str] | None = None) -> tuple[Finding, ...]:
+    """Ask the stack what it must be able to answer: a vector and a search with it, or a few words.
+
+    `at` gives other addresses than the declared ones, by component."""
     asked = site.stack.smoke
     if asked is None:
         return ()
+    address = (at or {}).get(site.stack.models[asked.model].served_by or "")
     try:
         if site.stack.models[asked.model].role != "embedding":
-            return (Finding("smoke/text", True, f"{len(write(site, asked.model, asked.text))} characters"),)
-        server = embedder(site, asked.model)
+            text = write(site, asked.model, asked.text, address)
+            return (Finding("smoke/text", True, f"{len(text)} characters"),)
+        server = embedder(site, asked.model, address)
         vector = server.embed(served_name(site, asked.model), [asked.text])[0]
         found = [Finding("smoke/embedding", True, f"a vector of {len(vector)} numbers")]
         if asked.collection is not None:

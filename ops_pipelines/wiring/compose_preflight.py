@@ -18,6 +18,7 @@ from ops_pipelines.policy.compose_needs import (
 )
 from ops_pipelines.policy.compose_project import Project, image_of
 from ops_pipelines.policy.plan import Finding
+from ops_pipelines.wiring import compose_bluegreen
 from ops_pipelines.wiring.compose_site import ComposeSite
 
 
@@ -50,6 +51,7 @@ def findings(here: ComposeSite) -> tuple[Finding, ...]:
     found += _external(here, resolved)
     found += _left_here(here, resolved)
     found += [memory_finding(services, info.memory), *gpu_findings(services, info.runtimes)]
+    found += compose_bluegreen.findings(here)
     return tuple(found)
 
 

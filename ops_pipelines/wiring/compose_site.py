@@ -23,6 +23,7 @@ from ops_pipelines.policy.compose_project import (
     is_program,
     make_project,
     pinned_files,
+    pinned_of,
     placed,
     secret_variables,
 )
@@ -129,12 +130,28 @@ class ComposeSite:
                 write_whole(at, content)
             if is_program(path):
                 at.chmod(at.stat().st_mode | 0o555)
-        model = placed(project, str(files), self._labels(project))
+        for proxy in self.proxies:
+            for path, content in pinned_of(project, proxy) if proxy in project.services else ():
+                if not (self.live / path).is_file():  # it changes in place while a proxy reads it
+                    write_whole(self.live / path, content)
+        labels = self._labels(project)
+        model = placed(project, str(files), labels, live=self.proxies, live_folder=str(self.live))
         text = json.dumps(model, indent=1, sort_keys=True)
         file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
         if not file.is_file():
             write_whole(file, text)
         return file
+
+    @property
+    def live(self) -> Path:
+        """Folder of the configuration files of proxies that move traffic between versions."""
+        return self.site.state / "compose" / "live"
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Services that move traffic between versions of others."""
+        named = (one.blue_green.proxy for one in self.site.stack.components.values() if one.blue_green)
+        return tuple(dict.fromkeys(named))
 
     def tool(self, project: Project | None) -> Compose:
         """Compose; with what a project's variables stand for, where one is given. Raises SecretMissing."""

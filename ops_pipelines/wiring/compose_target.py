@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ops_pipelines.engines import bluegreen
 from ops_pipelines.engines import compose as engine
 from ops_pipelines.engines._deploy_needs import Deployed, ReplicaStatus, no_smoke
 from ops_pipelines.engines._deploy_preflight import refuse
-from ops_pipelines.engines.ports import Fence, Progress
+from ops_pipelines.engines.ports import Fence, Progress, silent
 from ops_pipelines.engines.revisions import Revision
 from ops_pipelines.errors import OpsError, Refused, UsageError
+from ops_pipelines.policy.bluegreen import Watched, revision_note
 from ops_pipelines.policy.compose_plan import Container, ContainerState, replica_health
 from ops_pipelines.policy.compose_project import (
     Project,
@@ -22,7 +24,7 @@ from ops_pipelines.policy.compose_project import (
 )
 from ops_pipelines.policy.plan import Finding, Plan, Step, Verb
 from ops_pipelines.policy.processes import ProcessState
-from ops_pipelines.wiring import asking, compose_preflight, revisions
+from ops_pipelines.wiring import asking, compose_bluegreen, compose_preflight, revisions
 from ops_pipelines.wiring.compose_site import ComposeSite
 from ops_pipelines.wiring.site import Site
 
@@ -40,15 +42,22 @@ _STATES: Mapping[ContainerState, ProcessState] = {
 }
 
 
-def plan(site: Site, *, to: int | None = None) -> Plan:
+def plan(site: Site, *, to: int | None = None, blue_green: bool | None = None) -> Plan:
     """What a deploy (or going back to revision `to`) would change."""
     here = ComposeSite(site)
     if to is None:
-        return engine.plan(f"Deploy {site.name}", wanted(here), here.hands())
-    earlier = revisions.read(site, to)
-    project, gone = engine.as_it_ran(from_json(earlier.artifact), here.hands())
-    found = engine.plan(f"go back to revision {to} of {site.name}", project, here.hands())
-    return replace(found, warnings=(*gone, *revisions.differences(site, earlier), *found.warnings))
+        project, title = wanted(here), f"Deploy {site.name}"
+        notes: tuple[str, ...] = ()
+    else:
+        earlier = revisions.read(site, to)
+        project, gone = engine.as_it_ran(from_json(earlier.artifact), here.hands())
+        title = f"go back to revision {to} of {site.name}"
+        notes = (*gone, *revisions.differences(site, earlier))
+    found = engine.plan(title, project, here.hands())
+    if compose_bluegreen.is_unfinished(here, project):
+        notes = (*notes, "a deploy was killed while traffic was moved: this one first settles what it left")
+    found = compose_bluegreen.choose(here, project, found, blue_green).shown(found)
+    return replace(found, warnings=(*notes, *found.warnings))
 
 
 def wanted(here: ComposeSite) -> Project:
@@ -75,7 +84,15 @@ def before(site: Site) -> Project | None:
     return from_json(found.artifact) if found is not None and found.target == "compose" else None
 
 
-def deploy(site: Site, *, earlier: Revision | None, by: str, fence: Fence, progress: Progress) -> Deployed:
+def deploy(
+    site: Site,
+    *,
+    earlier: Revision | None,
+    by: str,
+    fence: Fence,
+    progress: Progress,
+    blue_green: bool | None = None,
+) -> Deployed:
     """Deploy what is declared, or the `earlier` revision, under the stack's lease."""
     here = ComposeSite(site)
     findings = compose_preflight.findings(here)
@@ -84,21 +101,32 @@ def deploy(site: Site, *, earlier: Revision | None, by: str, fence: Fence, progr
         wanted(here) if earlier is None else engine.as_it_ran(from_json(earlier.artifact), here.hands())[0]
     )
     note = "deploy" if earlier is None else f"rollback to {earlier.number}"
-    return engine.deploy(
-        site.name,
-        project,
-        here.hands(),
-        before=before(site),
-        fence=fence,
-        record=lambda done: revisions.record(site, to_json(done), by, note, of=earlier),
-        smoke=lambda: (
-            asking.answers(site) if earlier is None else asking.for_information(asking.answers(site))
-        ),
-        within=within(site),
-        reason="deploy" if earlier is None else "rollback",
-        findings=findings,
-        progress=progress,
-    )
+    reason = "deploy" if earlier is None else "rollback"
+    standing, limit = before(site), within(site)
+    ran = engine.as_it_ran(standing, here.hands())[0] if standing is not None else project
+    compose_bluegreen.finish(here, ran, within=limit, fence=fence, progress=progress)
+    planned = engine.plan(f"{reason.capitalize()} {site.name}", project, here.hands())
+    choice = compose_bluegreen.choose(here, project, planned, blue_green)
+
+    def smoke() -> tuple[Finding, ...]:
+        asked = asking.answers(site)
+        return asked if earlier is None else asking.for_information(asked)
+
+    def record(done: Project, watched: Sequence[Watched] = ()) -> int:
+        words = revision_note(note, watched) if watched else note
+        return revisions.record(site, to_json(done), by, words, of=earlier)
+
+    if choice.moves:
+        return bluegreen.deploy(
+            site.name, project, choice.moves, compose_bluegreen.bench(here), plan=choice.shown(planned),
+            before=standing, fence=fence, record=record, smoke=smoke, within=limit, reason=reason,
+            findings=findings, progress=progress,
+        )  # fmt: skip
+    done = engine.deploy(
+        site.name, project, here.hands(), before=standing, fence=fence, record=record, smoke=smoke,
+        within=limit, reason=reason, findings=findings, progress=progress,
+    )  # fmt: skip
+    return replace(done, plan=choice.shown(done.plan))
 
 
 def within(site: Site) -> float:
@@ -124,6 +152,7 @@ def scale(site: Site, component: str, count: int, fence: Fence) -> None:
         )
     here = ComposeSite(site)
     ran, _ = engine.as_it_ran(standing, here.hands())  # scaling brings no image that was built since
+    compose_bluegreen.finish(here, ran, within=within(site), fence=fence, progress=silent)
     project = with_replicas(ran, component, count)
     engine.deploy(
         site.name,

@@ -9,6 +9,7 @@ from ops_pipelines.engines._deploy_needs import Deployed
 from ops_pipelines.engines._deploy_preflight import refuse
 from ops_pipelines.engines.ports import Fence, Progress, silent
 from ops_pipelines.errors import UsageError
+from ops_pipelines.policy.bluegreen import Watched
 from ops_pipelines.policy.plan import Finding, Plan
 from ops_pipelines.wiring import asking, connect, data, revisions
 from ops_pipelines.wiring.artifacts import (
@@ -45,11 +46,13 @@ __all__ = [
 ]  # fmt: skip
 
 
-def plan(site: Site, *, to: int | None = None) -> Plan:
-    """What a deploy (or going back to revision `to`) would change. Nothing is started or changed by it."""
+def plan(site: Site, *, to: int | None = None, blue_green: bool | None = None) -> Plan:
+    """What a deploy (or going back to revision `to`) would change. Nothing is started or changed by it.
+
+    `blue_green`: whether new versions start beside the old ones; None: as declared."""
     if not supported(site):
         return plan_elsewhere(site)
-    planned = on(site).plan(site, to=to)
+    planned = on(site).plan(site, to=to, blue_green=blue_green)
     if to is not None:
         return planned
     return replace(planned, warnings=(*planned.warnings, *source_notes(site)))
@@ -80,10 +83,21 @@ class DeployResult:
     digest: str
     findings: tuple[Finding, ...]
     seconds: float
+    watched: tuple[Watched, ...] = ()
+    """What was seen of new versions beside the old ones."""
 
 
-def deploy(site: Site, *, to: int | None = None, by: str, progress: Progress = silent) -> DeployResult:
+def deploy(
+    site: Site,
+    *,
+    to: int | None = None,
+    by: str,
+    progress: Progress = silent,
+    blue_green: bool | None = None,
+) -> DeployResult:
     """Bring the stack to its declaration, or back to revision `to`, under its lease.
+
+    `blue_green`: whether new versions start beside the old ones; None: as declared.
 
     Raises TargetUnsupported, LeaseHeld, PreflightFailed (nothing changed), DeployFailed (put back).
     """
@@ -92,7 +106,9 @@ def deploy(site: Site, *, to: int | None = None, by: str, progress: Progress = s
     with lease(site, f"{purpose} ({by})") as fence:
         earlier = revisions.read(site, to) if to is not None else None
         notes = revisions.differences(site, earlier) if earlier is not None else ()
-        done = on(site).deploy(site, earlier=earlier, by=by, fence=fence, progress=progress)
+        done = on(site).deploy(
+            site, earlier=earlier, by=by, fence=fence, progress=progress, blue_green=blue_green
+        )
         result = _result(site, done)
         return replace(result, plan=replace(result.plan, warnings=(*notes, *result.plan.warnings)))
 
@@ -106,6 +122,7 @@ def _result(site: Site, done: Deployed) -> DeployResult:
         digest=artifact_digest(newest.artifact if newest else []),
         findings=done.findings,
         seconds=done.seconds,
+        watched=done.watched,
     )
 
 

@@ -25,8 +25,9 @@ _RESTS = (
 )
 
 
-def plan(site: Site, *, to: int | None = None) -> Plan:
+def plan(site: Site, *, to: int | None = None, blue_green: bool | None = None) -> Plan:
     """What a deploy (or going back to revision `to`) would change."""
+    _in_place(blue_green)
     manager, notes = _looked_at(site)
     before = revisions.before(site)
     if to is None:
@@ -62,12 +63,29 @@ def preflight(site: Site) -> tuple[Finding, ...]:
     return (*found, *asking.unused_settings(site))
 
 
-def deploy(site: Site, *, earlier: Revision | None, by: str, fence: Fence, progress: Progress) -> Deployed:
+def deploy(
+    site: Site,
+    *,
+    earlier: Revision | None,
+    by: str,
+    fence: Fence,
+    progress: Progress,
+    blue_green: bool | None = None,
+) -> Deployed:
     """Deploy what is declared, or the `earlier` revision, under the stack's lease."""
+    _in_place(blue_green)
     supervisor(site.settings).ensure_running()
     if earlier is None:
         return _forward(site, by, fence, progress)
     return _back(site, earlier, by, fence, progress)
+
+
+def _in_place(blue_green: bool | None) -> None:
+    if blue_green:
+        raise UsageError(
+            "on target process programs are replaced in place, with no proxy to move traffic",
+            remedy="deploy without --blue-green, or choose a profile with target compose",
+        )
 
 
 def _forward(site: Site, by: str, fence: Fence, progress: Progress) -> Deployed:

@@ -16,8 +16,10 @@ from ops_pipelines.wiring.site import Site
 class Target(Protocol):
     """What a target does for a stack; one module for each."""
 
-    def plan(self, site: Site, *, to: int | None = None) -> Plan:
-        """What a deploy, or going back to revision `to`, would change. Nothing is changed by it."""
+    def plan(self, site: Site, *, to: int | None = None, blue_green: bool | None = None) -> Plan:
+        """What a deploy, or going back to revision `to`, would change. Nothing is changed by it.
+
+        `blue_green`: whether new versions start beside the old ones; None: as declared."""
         ...
 
     def preflight(self, site: Site) -> tuple[Finding, ...]:
@@ -25,7 +27,14 @@ class Target(Protocol):
         ...
 
     def deploy(
-        self, site: Site, *, earlier: Revision | None, by: str, fence: Fence, progress: Progress
+        self,
+        site: Site,
+        *,
+        earlier: Revision | None,
+        by: str,
+        fence: Fence,
+        progress: Progress,
+        blue_green: bool | None = None,
     ) -> Deployed:
         """Deploy what is declared, or an earlier revision. Raises PreflightFailed, DeployFailed, LeaseLost."""
         ...

@@ -56,7 +56,7 @@ def fleet() -> Fleet:
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
     made = Engines()
-    deployed = SimpleNamespace(digest="d" * 64, revision=3, findings=GOOD)
+    deployed = SimpleNamespace(digest="d" * 64, revision=3, findings=GOOD, watched=())
     report = SimpleNamespace(rows=({"collection": "obelisk_docs", "rows": 5},), total=5, written=0, removed=0)
     manifest = Manifest(SNAPSHOT, "obelisk", "2026-11-21T02:00:00+00:00", ())
     drilled = DrillReport(
