@@ -28,12 +28,13 @@ def save(
     port: int,
     *,
     credentials: Sequence[str],
-    tls: bool,
+    tls: ssl.SSLContext | None,
     at: str,
     path: Path,
     progress: Callable[[int], None],
 ) -> None:
-    """Write the server's save to `path`. `credentials` are the words behind AUTH, `at` names the server.
+    """Write the server's save to `path`. `credentials` are the words behind AUTH, `tls` proves the server
+    (None: in clear), `at` names it.
 
     Raises Unreachable where it is gone before the end, Refused where it will not give one."""
     try:
@@ -55,17 +56,19 @@ def save(
                     _sized(answers, file, int(head[1:]), at, progress)
                 file.flush()
                 os.fsync(file.fileno())
+    except ssl.SSLCertVerificationError as error:
+        raise untrusted(at, str(error)) from error
     except (OSError, ValueError) as error:
         raise _gone(at, error) from error
 
 
-def _connected(host: str, port: int, tls: bool) -> socket.socket:
+def _connected(host: str, port: int, tls: ssl.SSLContext | None) -> socket.socket:
     line = socket.create_connection((host, port), timeout=10)
     line.settimeout(_SECONDS)
-    if not tls:
+    if tls is None:
         return line
     try:
-        return ssl.create_default_context().wrap_socket(line, server_hostname=host)
+        return tls.wrap_socket(line, server_hostname=host)
     except BaseException:
         line.close()
         raise
@@ -136,6 +139,15 @@ def _refused(at: str, answer: bytes) -> Refused:
     if _no_right(answer):
         remedy = "check user and password; the user needs the rights +sync +psync +replconf"
     return Refused(f"{at} gives no save: {words}", remedy=remedy)
+
+
+def untrusted(at: str, why: str) -> Refused:
+    """A server whose certificate proves nothing here."""
+    return Refused(
+        f"{at} shows a certificate that is not trusted here: {why}",
+        remedy="give its authority's certificate as the database's `ca_bundle`, and the name that it is made out to "
+        "as the component's address",
+    )
 
 
 def _gone(at: str, why: object) -> Unreachable:

@@ -8,20 +8,25 @@ pages by itself. Import this module where it is used: pymilvus takes two seconds
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from pymilvus.client.types import BulkInsertState
 
 from ops_pipelines.adapters import _milvus_columns as columns
 from ops_pipelines.adapters import _milvus_rows as wire
 from ops_pipelines.adapters._milvus_collections import MilvusCollections
 from ops_pipelines.adapters._milvus_errors import mapped
-from ops_pipelines.errors import SchemaMismatch
+from ops_pipelines.errors import Refused, SchemaMismatch
 from ops_pipelines.policy.rowcolumns import Batch
 from ops_pipelines.policy.vectors import CollectionSchema
 
 _PAGE_FLOATS = 1_000_000
 """Numbers of vectors that one page of rows may hold: 4 MB, or about 35 MB as Python floats."""
+_LOOK, _LOOK_LAST = 0.05, 2.0
+"""Seconds between two looks at an import, at first and at last."""
 _EFFORT = {"HNSW": {"ef": 128}, "HNSW_SQ": {"ef": 128}, "IVF_FLAT": {"nprobe": 64}, "IVF_SQ8": {"nprobe": 64},
            "IVF_PQ": {"nprobe": 64}, "DISKANN": {"search_list": 128}}  # fmt: skip
 """Search parameters by index type: more than the defaults, so that answers hang less on how a graph grew."""
@@ -144,6 +149,37 @@ class MilvusStore(MilvusCollections):
                     self._client.insert(name, some, partition_name=partition or "", timeout=self._timeout)
             except SchemaMismatch as error:
                 raise wire.own_keys(name, error) if given else error from error
+
+    def begin_import(self, name: str, file: str, *, partition: str | None = None) -> int:
+        """Have the server read a file of rows; `file` is a path or key of its own storage. The number of the task.
+
+        pymilvus calls it do_bulk_insert, and keeps it in its handler of the connection."""
+        with mapped(f"import a file into {name}", self._where):
+            task: int = self._client._get_connection().do_bulk_insert(
+                name, partition or "", [file], timeout=self._timeout
+            )
+        return task
+
+    def finish_import(self, task: int) -> int:
+        """Wait for a file to be read (`patience`), and say how many rows it gave. Raises Refused with the reason."""
+        ends, wait = time.monotonic() + self._patience, _LOOK
+        while True:
+            with mapped("say how far an import is", self._where):
+                state = self._client._get_connection().get_bulk_insert_state(task, timeout=self._timeout)
+            if state.state == BulkInsertState.ImportCompleted:
+                return int(state.row_count)
+            if state.state in (BulkInsertState.ImportFailed, BulkInsertState.ImportFailedAndCleaned):
+                raise Refused(
+                    f"Milvus at {self._where} did not import a file: {state.failed_reason or 'it gives no reason'}",
+                    remedy="see the server's log; the bucket or folder of `bulk_import` must be the server's own",
+                )
+            if time.monotonic() > ends:
+                raise Refused(
+                    f"Milvus at {self._where} has not imported a file after {self._patience:g} s",
+                    remedy="see the server's log, or leave `bulk_import` out",
+                )
+            time.sleep(wait)
+            wait = min(wait * 1.5, _LOOK_LAST)
 
     def upsert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert or replace rows by their keys. Lite keeps dynamic fields that the new row does not name."""

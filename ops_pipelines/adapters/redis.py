@@ -6,6 +6,7 @@ none is nobody's business here.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,10 +15,8 @@ from typing import Any
 
 from ops_pipelines.adapters import _redis_sync
 from ops_pipelines.errors import OpsError, Refused, Unreachable
-from ops_pipelines.policy.redis_saves import KINDS, Filled, RedisFacts, Stored
+from ops_pipelines.policy.redis_saves import KINDS, MARK, Filled, RedisFacts, Stored
 
-MARK = "ops-pipelines:place"
-"""Key of the mark."""
 _BATCH, _BYTES = 1000, 4 << 20
 
 
@@ -30,6 +29,8 @@ class Redis:
     user: str | None
     password: str | None = field(repr=False)
     tls: bool = False
+    authority: Path | None = None
+    """File of the authority that signed the server's certificate; None: those that the machine knows."""
 
     @property
     def at(self) -> str:
@@ -56,7 +57,8 @@ class Redis:
         """Write the server's save, of one moment, to a file. Raises Refused, Unreachable."""
         words = [word for word in (self.user, self.password) if word is not None]
         credentials = words if self.password is not None else []
-        _redis_sync.save(self.host, self.port, credentials=credentials, tls=self.tls, at=self.at, path=path,
+        tls = _context(self.authority, self.at) if self.tls else None
+        _redis_sync.save(self.host, self.port, credentials=credentials, tls=tls, at=self.at, path=path,
                          progress=progress)  # fmt: skip
 
     def marks(self) -> Mapping[int, Mapping[str, str]]:
@@ -167,9 +169,12 @@ class Redis:
     def _client(self, number: int, doing: str) -> Iterator[Any]:  # the library types what it answers loosely
         import redis
 
+        if self.tls:
+            _context(self.authority, self.at)  # which says what is wrong with the file
         client = redis.Redis(
             host=self.host, port=self.port, db=number, username=self.user, password=self.password, ssl=self.tls,
-            socket_connect_timeout=10, socket_timeout=120, protocol=2,
+            socket_connect_timeout=10, socket_timeout=120, protocol=2, ssl_check_hostname=True,
+            ssl_ca_certs=None if self.authority is None else str(self.authority),
         )  # fmt: skip
         try:
             yield client
@@ -221,6 +226,8 @@ class Redis:
         import redis
 
         words = str(error)
+        if "CERTIFICATE_VERIFY_FAILED" in words:
+            return _redis_sync.untrusted(self.at, words)
         if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.NoPermissionError):
             return Refused(f"{self.at} refused to {doing}: {words}", remedy="check user, password and rights")
         if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
@@ -229,6 +236,17 @@ class Redis:
                 remedy="look whether the server runs and can be reached from here",
             )
         return Refused(f"{self.at} refused to {doing}: {words}", remedy="mend what the server names")
+
+
+def _context(authority: Path | None, at: str) -> ssl.SSLContext:
+    """What proves the server. Raises Refused where the authority's file is none."""
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError as error:
+        raise Refused(
+            f"{authority} is no file with the authority of {at}: {error.strerror or error}",
+            remedy="correct the database's `ca_bundle`",
+        ) from error
 
 
 def _scanned(client: Any, **words: str) -> Iterator[list[bytes]]:

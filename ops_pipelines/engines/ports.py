@@ -255,6 +255,14 @@ class VectorStore(Protocol):
         self, name: str, rows: Sequence[Mapping[str, Any]], *, partition: str | None = None
     ) -> None: ...
     def upsert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def begin_import(self, name: str, file: str, *, partition: str | None = None) -> int:
+        """Have the server read a file of rows by itself; `file` is where it finds it. The number of the task."""
+        ...
+
+    def finish_import(self, task: int) -> int:
+        """Wait until a file was read, and say how many rows it gave. Raises Refused with the server's reason."""
+        ...
+
     def delete(self, name: str, keys: Sequence[str | int]) -> None: ...
     def flush(self, name: str) -> None: ...
     def count(self, name: str) -> int: ...
@@ -262,6 +270,23 @@ class VectorStore(Protocol):
         self, name: str, vectors: Sequence[Sequence[float]], *, field: str, limit: int
     ) -> list[list[tuple[str | int, float]]]:
         """(key, distance) of the nearest rows for each vector, nearest first."""
+        ...
+
+
+class ImportDepot(Protocol):
+    """Where files lie that a vector database reads by itself."""
+
+    @property
+    def name(self) -> str:
+        """How a person names it."""
+        ...
+
+    def give(self, path: Path, place: str, name: str) -> str:
+        """Take a file over (`path` is gone then), under a place's name: the address by which the server finds it."""
+        ...
+
+    def clear(self, place: str, name: str | None = None) -> None:
+        """Remove one file of a place, or all of them. What is not there is nothing."""
         ...
 
 

@@ -8,7 +8,7 @@ from ops_pipelines.errors import SchemaMismatch, UsageError
 from ops_pipelines.policy._link_problem import LinkProblem, known_words, no_secret
 from ops_pipelines.policy.cache_names import wanted_model
 from ops_pipelines.policy.schema_drift import check_name
-from ops_pipelines.stack.data import Collection, CollectionField, ModelCache
+from ops_pipelines.stack.data import BulkImport, Collection, CollectionField, ModelCache
 from ops_pipelines.stack.model import Stack
 
 _STORES = ("milvus", "qdrant")
@@ -98,11 +98,41 @@ def collection_links(stack: Stack) -> Iterator[LinkProblem]:
                 yield LinkProblem(where, error.message, "it could not be made", error.remedy)
         if collection.token is not None:
             yield from no_secret(stack, f"{where}.token", collection.token)
+        if collection.bulk_import is not None:
+            milvus = store is None or store.kind == "milvus"
+            yield from _bulk_import(stack, f"{where}.bulk_import", collection.bulk_import, milvus)
         yield from _keys(where, collection)
         yield from _vectors(stack, where, collection)
         if collection.corpus is not None and collection.corpus.overlap >= collection.corpus.chunk:
             found = f"{collection.corpus.overlap}, not below the chunk of {collection.corpus.chunk}"
             yield LinkProblem(f"{where}.corpus.overlap", found, "no text would ever end", "make it smaller")
+
+
+def _bulk_import(stack: Stack, where: str, declared: BulkImport, milvus: bool) -> Iterator[LinkProblem]:
+    if not milvus:
+        yield LinkProblem(
+            where, "bulk import into another store than Milvus", "it reads no such files", "take it out"
+        )
+    if (declared.bucket is None) == (declared.folder is None):
+        yield LinkProblem(
+            where, f"{'neither' if declared.bucket is None else 'both'} `bucket` and `folder`",
+            "the server would not find the files", "name the one in which it keeps its data",
+        )  # fmt: skip
+    elif declared.bucket is not None and declared.bucket not in stack.buckets:
+        yield LinkProblem(
+            f"{where}.bucket", f"no bucket `{declared.bucket}`", "the server would not find the files",
+            known_words(declared.bucket, stack.buckets, "buckets"),
+        )  # fmt: skip
+    for name in ("folder", "seen_as"):
+        path = getattr(declared, name)
+        if path is not None and not path.startswith("/"):
+            yield LinkProblem(
+                f"{where}.{name}", path, "the server works in another folder", "write an absolute path"
+            )
+    if declared.seen_as is not None and declared.folder is None:
+        yield LinkProblem(
+            f"{where}.seen_as", declared.seen_as, "it is no folder's", "name the `folder`, or take it out"
+        )
 
 
 def _keys(where: str, collection: Collection) -> Iterator[LinkProblem]:

@@ -37,6 +37,13 @@ def database_links(stack: Stack) -> Iterator[LinkProblem]:
         if database.kind == "redis" and database.probes:
             yield LinkProblem(f"{where}.probes", "probes in SQL", "Redis answers no SQL",
                               "take them out: its keys are compared anyway")  # fmt: skip
+        if database.ca_bundle is not None and (
+            database.kind != "redis" or (server and not (server.address or "").startswith("rediss://"))
+        ):
+            yield LinkProblem(
+                f"{where}.ca_bundle", "an authority for a server that is asked in clear", "it would prove nothing",
+                "write the `address` of a Redis as rediss://HOST:PORT, or take it out",
+            )  # fmt: skip
         yield from _handover(stack, f"{where}.handover", database)
         if database.password is not None:
             yield from no_secret(stack, f"{where}.password", database.password)

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from ops_pipelines.policy.rdb import Auxiliary, Buffer, Key, Library, checked, version_of, walk
 
+MARK = "ops-pipelines:place"
+"""Key of the mark: a hash in a logical database that says for whom it was filled, or what it was kept of."""
+_MARK = MARK.encode()
 KINDS = ("string", "list", "set", "zset", "hash", "stream")
 """Types of values; any other is a module's."""
 
@@ -108,12 +111,16 @@ def state_from_facts(facts: Mapping[str, Any]) -> SaveState:
 def read_save(content: Buffer, only: int | None, memory: int) -> SaveState:
     """Walk a whole save and say what it holds, of one logical database or (None) of all.
 
+    A logical database with a mark is what a restore filled or kept: no part of what is live.
     Raises NotAnRdb where it is not whole, or holds what cannot be put back."""
     summed = checked(content)
     server, libraries = "", 0
     found: dict[int, _Tally] = {}
+    marked: set[int] = set()
     for item in walk(content):
         match item:
+            case Key(kind="hash") if only is None and item.key == _MARK:
+                marked.add(item.database)
             case Auxiliary(name=b"redis-ver" | b"valkey-ver"):
                 server = item.value.decode("ascii", "replace")
             case Library():
@@ -122,7 +129,7 @@ def read_save(content: Buffer, only: int | None, memory: int) -> SaveState:
                 found.setdefault(item.database, _Tally()).add(item)
             case _:
                 pass
-    databases = {number: tally.content() for number, tally in found.items()}
+    databases = {number: tally.content() for number, tally in found.items() if number not in marked}
     return SaveState(server, version_of(content), databases, libraries, summed, memory)
 
 
@@ -153,6 +160,12 @@ def _hash(key: bytes, kind: str) -> int:
 
 def _as_digest(total: int) -> str:
     return f"{total % (1 << 256):064x}"
+
+
+def without_mark(content: Content) -> Content:
+    """A logical database as it is without its mark, which the first version counted as a key of it."""
+    total = (int(content.digest, 16) - _hash(_MARK, "hash")) % (1 << 256)
+    return Content(content.keys - 1, content.expiring, _as_digest(total))
 
 
 def content_problem(wanted: Content, keys: int, expiring: int, digest: str) -> str | None:

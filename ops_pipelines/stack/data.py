@@ -100,6 +100,21 @@ class Corpus(Declared):
     """Characters that two neighbouring rows share."""
 
 
+class BulkImport(Declared):
+    """How a restore gives a Milvus server files of rows that it reads by itself. It is chosen where server, fields and
+    number of rows allow it; otherwise, and where it fails, rows are inserted. One of `bucket` and `folder`."""
+
+    bucket: Name | None = None
+    """The bucket (by its name under `buckets`) in which the server keeps its own data. Files are below
+    `ops-import/` there, behind the bucket's `prefix`, for as long as the server reads them."""
+    folder: str | None = None
+    """Folder that the server reads too, where it keeps its data on a disk; an absolute path."""
+    seen_as: str | None = None
+    """Path of the folder as the server sees it, where that is another."""
+    least_rows: Annotated[int, Field(ge=1)] = 50_000
+    """Collections with fewer rows are inserted."""
+
+
 class Collection(PartOptions):
     """One vector collection. Clients use its name, which is an alias: a restore switches it in one step."""
 
@@ -116,6 +131,8 @@ class Collection(PartOptions):
     dynamic: bool = False
     """Rows may carry fields that the schema does not name."""
     partitions: list[str] = Field(default_factory=list)
+    bulk_import: BulkImport | None = None
+    """How a restore brings many rows to a Milvus server; without it, all are inserted."""
     corpus: Corpus | None = None
     """Where its rows come from, if this project is to fill it."""
     backup: Backed = True
@@ -146,6 +163,9 @@ class Database(PartOptions):
     user: str | None = None
     password: Name | None = None
     """Secret with the password."""
+    ca_bundle: str | None = None
+    """File of the authority that signed a Redis server's certificate, relative to this file. TLS where the component's
+    address is rediss://."""
     probes: dict[Name, str] = Field(default_factory=dict)
     """Questions in SQL, by name, that a restored database must answer as at the time of its backup. Answers are
     kept in the manifest, in clear: ask for counts and sums, in an order."""

@@ -24,6 +24,7 @@ from ops_pipelines.wiring.site import Site
 
 if TYPE_CHECKING:
     from ops_pipelines.adapters._s3_client import Connection
+    from ops_pipelines.adapters.s3 import S3Store
     from ops_pipelines.adapters.s3objects import S3Objects
 
 
@@ -46,6 +47,13 @@ def bucket_target(site: Site, name: str, scratch: Path) -> BucketTarget:
     """Where a restore puts it; `scratch` is the folder for what is on its way."""
     prefix = site.stack.buckets[name].prefix
     return BucketTarget(name, _objects(site, name), prefix, _memory(site, name), scratch)
+
+
+def bucket_store(site: Site, name: str) -> S3Store:
+    """A declared bucket as a store of files."""
+    from ops_pipelines.adapters.s3 import S3Store
+
+    return S3Store(_connection(site, name), site.stack.buckets[name].bucket)
 
 
 def _objects(site: Site, name: str) -> S3Objects:

@@ -86,6 +86,7 @@ def _redis(site: Site, declared: Database) -> Redis:
         user=declared.user,
         password=secret(site, declared.password),
         tls=address.scheme == "rediss",
+        authority=None if declared.ca_bundle is None else site.folder / declared.ca_bundle,
     )
 
 

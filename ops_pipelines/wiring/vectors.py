@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops_pipelines.engines._blobs import stored_sizes
+from ops_pipelines.engines.parts._collection_fill import BulkImport
 from ops_pipelines.engines.parts.collection import CollectionSource, CollectionTarget
 from ops_pipelines.engines.parts.collection_qdrant import QdrantSource, QdrantTarget
 from ops_pipelines.engines.ports import PartSource, PartTarget
 from ops_pipelines.errors import TargetUnsupported
 from ops_pipelines.policy.manifest import FileEntry, Part
+from ops_pipelines.wiring.buckets import bucket_store
 from ops_pipelines.wiring.connect import (
     backup_of,
     component,
@@ -64,7 +66,23 @@ def collection_target(site: Site, part: Part, scratch: Path) -> PartTarget | Non
         )
     if kind == "qdrant":
         return QdrantTarget(part.name, _qdrant(site, part.name), scratch)
-    return CollectionTarget(part.name, vector_store(site, part.name), scratch)
+    return CollectionTarget(
+        part.name, vector_store(site, part.name), scratch, bulk=_bulk_import(site, part.name)
+    )
+
+
+def _bulk_import(site: Site, name: str) -> BulkImport | None:
+    """How its server is given files, where that is declared."""
+    declared = site.stack.collections[name].bulk_import
+    if declared is None:
+        return None
+    from ops_pipelines.adapters.importdepot import BucketDepot, FolderDepot
+
+    if declared.bucket is not None:
+        prefix = f"{site.stack.buckets[declared.bucket].prefix}ops-import/"
+        return BulkImport(BucketDepot(bucket_store(site, declared.bucket), prefix), declared.least_rows)
+    folder = declared.folder or ""
+    return BulkImport(FolderDepot(Path(folder), declared.seen_as or folder), declared.least_rows)
 
 
 def _kind(site: Site, name: str) -> str:

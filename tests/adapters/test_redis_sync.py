@@ -53,7 +53,7 @@ def take(
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[bytes]:  # fmt: skip
     with server(pieces, replies) as (port, told):
-        _redis_sync.save("127.0.0.1", port, credentials=["user", "secret"], tls=False, at="Redis", path=path,
+        _redis_sync.save("127.0.0.1", port, credentials=["user", "secret"], tls=None, at="Redis", path=path,
                          progress=progress)  # fmt: skip
     return told
 

@@ -27,6 +27,9 @@ class RedisServer:
     port: int
     password: str
     host: str = "127.0.0.1"
+    tls_port: int = 0
+    authority: Path | None = None
+    """File of the authority of its own that proves `tls_port`."""
 
     def adapter(self, **changes: Any) -> Redis:
         """Our adapter on it; `changes` replace its arguments."""
@@ -47,16 +50,30 @@ class RedisServer:
         )
 
 
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    certificate, key = folder / "ca.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "2", "-subj", "/CN=a test", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return certificate, key
+
+
 @pytest.fixture(scope="session")
 def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis for the session."""
     program = require("redis").path
     folder: Path = tmp_path_factory.mktemp("redis")
-    server = RedisServer(free_port(), secrets.token_hex(12))
+    authority, key = _certificate(folder)
+    server = RedisServer(free_port(), secrets.token_hex(12), tls_port=free_port(), authority=authority)
     options = {
         "port": server.port, "bind": "127.0.0.1", "dir": folder, "requirepass": server.password, "appendonly": "no",
         "repl-diskless-sync-delay": 0, "save": "", "logfile": folder / "log", "databases": 8,
-        "enable-debug-command": "local",
+        "enable-debug-command": "local", "tls-port": server.tls_port, "tls-cert-file": authority,
+        "tls-key-file": key, "tls-ca-cert-file": authority, "tls-auth-clients": "no",
     }  # fmt: skip
     command: list[str] = [str(program)]
     for name, value in options.items():

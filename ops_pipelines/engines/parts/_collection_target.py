@@ -21,6 +21,13 @@ import structlog
 
 from ops_pipelines.engines.parts._collection_check import check_place
 from ops_pipelines.engines.parts._collection_choice import Choice, Picked, schema_of
+from ops_pipelines.engines.parts._collection_fill import (
+    BulkImport,
+    Filling,
+    Importing,
+    Inserting,
+    NotImported,
+)
 from ops_pipelines.engines.parts._row_merge import rows_of
 from ops_pipelines.engines.ports import Fetch, Progress, VectorStore
 from ops_pipelines.errors import (
@@ -31,10 +38,10 @@ from ops_pipelines.errors import (
     SnapshotDamaged,
     UsageError,
 )
+from ops_pipelines.policy.bulk_import import obstacle
 from ops_pipelines.policy.collection_schema import SCHEMA_FILE, SchemaFile, decode_schema
 from ops_pipelines.policy.manifest import FileEntry, Part
 from ops_pipelines.policy.plan import Finding, Step
-from ops_pipelines.policy.rowcolumns import to_rows
 from ops_pipelines.policy.rowfiles import kind_of
 from ops_pipelines.policy.schema_drift import check_name
 from ops_pipelines.policy.vectors import ROWS, CollectionSchema
@@ -55,7 +62,11 @@ class CollectionTarget:
     choice: Choice = field(default_factory=Choice)
     """Rows that are meant; all, where nothing is said."""
     kind: str = "collection"
+    bulk: BulkImport | None = None
+    """How the server is given files that it reads by itself; None: rows are inserted."""
     _picked: dict[str, Part] = field(default_factory=dict, init=False, compare=False)
+    _filled: dict[str, Finding] = field(default_factory=dict, init=False, compare=False)
+    """How the rows came into a place, where that is worth a word."""
 
     def plan(self, part: Part, into: str | None) -> tuple[Step, ...]:
         """What would be created, with the bytes that are fetched, and what the name would point at."""
@@ -64,7 +75,13 @@ class CollectionTarget:
         place = self._place(into or _word(part))
         rows = f"{self.choice.count(part)} rows{self.choice.words}"
         size = sum(entry.size for entry in part.files if self.choice.means(entry.path))
-        steps = [Step("create", part.key, f"{place}: {rows}, indexed and loaded", size)]
+        way = self._obstacle(part, schema_of(part))
+        way = (
+            f"inserted ({way})"
+            if way or self.bulk is None
+            else f"by bulk import through {self.bulk.depot.name}"
+        )
+        steps = [Step("create", part.key, f"{place}: {rows}, {way}, indexed and loaded", size)]
         if into is not None:
             detail = f"{place} is for looking at: a later restore removes it"
             return (*steps, Step("keep", part.key, detail))
@@ -87,10 +104,49 @@ class CollectionTarget:
         place = self._place(into or _word(part))
         self.scratch.mkdir(parents=True, exist_ok=True)
         kept = self._schema(part, fetch)
+        done = self._fill(part, place, kept.schema, fetch, progress)
+        self._index(place, kept.schema)
+        self.store.load(place)
+        _log.info("collection staged", collection=place, rows=done)
+        return place
+
+    def _fill(
+        self, part: Part, place: str, schema: CollectionSchema, fetch: Fetch, progress: Progress
+    ) -> int:
+        """Create the place and fill it: by bulk import where that goes, else, or where that fails, by insert."""
+        self._filled.pop(place, None)
+        why = self._obstacle(part, schema)
+        if self.bulk is not None and not why:
+            importing = Importing(self.store, place, schema, self.bulk, self.scratch)
+            try:
+                done = self._pour(part, place, schema, importing, fetch, progress)
+            except NotImported as error:
+                why = f"the bulk import failed ({error.message}), so rows were inserted"
+                _log.warning("bulk import failed", collection=place, error=error.message)
+                self._filled[place] = Finding(part.key, False, why, error.remedy, "warning")
+            else:
+                self._filled[place] = Finding(part.key, True, importing.words)
+                return done
+            finally:
+                importing.close()
+        elif self.bulk is not None:
+            self._filled[place] = Finding(part.key, True, f"rows were inserted: {why}")
+        return self._pour(part, place, schema, Inserting(self.store, place, schema), fetch, progress)
+
+    def _pour(
+        self,
+        part: Part,
+        place: str,
+        schema: CollectionSchema,
+        filling: Filling,
+        fetch: Fetch,
+        progress: Progress,
+    ) -> int:
+        """All rows that are meant into a new, empty place. What was there is dropped: never are two halves mixed."""
         if self.store.state(place) is not None:
             self.store.drop(place)
-        self.store.create(place, self.choice.shape(kept.schema), given_keys=True)
-        picked = Picked(self.choice, kept.schema)
+        self.store.create(place, self.choice.shape(schema), given_keys=True)
+        picked = Picked(self.choice, schema)
         done, total = 0, part.facts.get("rows")
         progress(f"restore {self.name}", done, total, "rows")
         fetched = _Fetched(self.scratch, place, fetch)
@@ -98,19 +154,24 @@ class CollectionTarget:
         for partition in sorted(held):
             if self.choice.partitions and partition not in self.choice.partitions:
                 continue
-            for path, batch in rows_of(part, partition, kept.schema, fetched, batch=self.batch):
+            for path, batch in rows_of(part, partition, schema, fetched, batch=self.batch):
                 meant = picked.take(path, batch) if self.choice else batch
-                rows = to_rows(kept.schema, meant)
-                self.store.insert(place, rows, partition=None if partition == "_default" else partition)
-                done += len(rows)
+                filling.add(partition, meant)
+                done += len(meant)
                 progress(f"restore {self.name}", done, total, "rows")
-        self.store.flush(place)
-        self._index(place, kept.schema)
-        self.store.load(place)
+        filling.end()
         if self.choice:
             self._picked[place] = picked.part(part)
-        _log.info("collection staged", collection=place, rows=done)
-        return place
+        return done
+
+    def _obstacle(self, part: Part, schema: CollectionSchema) -> str:
+        """Why rows are inserted; empty where the server is to read them from files."""
+        if self.bulk is None:
+            return "no `bulk_import` is declared"
+        rows = part.facts.get("rows")
+        return obstacle(
+            schema, rows if isinstance(rows, int) else None, self.store.version(), self.bulk.least
+        )
 
     def _index(self, place: str, schema: CollectionSchema) -> None:
         """Build the indexes. One of a scalar field only makes filters faster: a server without it goes on."""
@@ -131,7 +192,8 @@ class CollectionTarget:
             words = f"{staged} was filled by another run with a choice of rows that is not known here"
             return (Finding(part.key, None, words, "restore again"),)
         held = self._picked[staged] if self.choice else part
-        return check_place(self.store, held, staged, full=full, batch=self.batch)
+        how = (self._filled[staged],) if staged in self._filled else ()
+        return (*how, *check_place(self.store, held, staged, full=full, batch=self.batch))
 
     def _refuse(self, part: Part, into: str | None) -> None:
         """A choice of rows never takes the place of all, nor a new name that of a collection that is there.
@@ -193,6 +255,8 @@ class CollectionTarget:
                 f"{place} is live: it is what clients use as {self.name}",
                 remedy="name a place that a restore made (its name holds `__restore_`)",
             )
+        if self.bulk is not None:
+            self.bulk.depot.clear(staged)
         if self.store.state(staged) is not None:
             self.store.drop(staged)
 

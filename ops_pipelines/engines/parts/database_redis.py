@@ -27,6 +27,7 @@ from ops_pipelines.policy.manifest import FileEntry, Part
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.rdb import Key, Library, NotAnRdb, checked, payload, walk
 from ops_pipelines.policy.redis_saves import (
+    MARK,
     Content,
     RedisFacts,
     SaveState,
@@ -35,6 +36,7 @@ from ops_pipelines.policy.redis_saves import (
     digest_of,
     read_save,
     state_from_facts,
+    without_mark,
 )
 
 SAVE = "dump.rdb"
@@ -250,8 +252,10 @@ class RedisTarget:
             return Finding(subject, False, "is not there", "restore again")
         keys, expiring = used[number]
         for _ in range(_LOOKS):
-            problem = content_problem(wanted, keys - 1, expiring, digest_of(self.server.kinds(number)))
-            if problem is None:
+            digest = digest_of(self.server.kinds(number))
+            problem = content_problem(wanted, keys - 1, expiring, digest)
+            if problem is None or not content_problem(without_mark(wanted), keys - 1, expiring, digest):
+                problem = None
                 break
         if problem:
             return Finding(subject, False, problem, "restore again, or another snapshot")
@@ -295,7 +299,8 @@ def _codes(content: mmap.mmap, part: Part) -> dict[str, str]:
 
 def _stored(content: mmap.mmap, database: int) -> Iterator[Stored]:
     for item in walk(content):
-        if isinstance(item, Key) and item.database == database:
+        # Else the mark of what an earlier restore kept would take the place of this one's.
+        if isinstance(item, Key) and item.database == database and item.key != MARK.encode():
             yield Stored(item.key, payload(content, item), item.expires, item.idle, item.frequency)
 
 
