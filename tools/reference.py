@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -19,7 +19,8 @@ import click
 from pydantic.fields import FieldInfo
 
 from ops_pipelines.policy.lint import RULES
-from ops_pipelines.policy.lint_compose import GROUPS
+from ops_pipelines.policy.lint_compose import GROUPS, ComposeRule
+from ops_pipelines.policy.lint_kube import KUBE_GROUPS, KubeRule
 from ops_pipelines.stack.base import Declared
 from ops_pipelines.stack.components import Port
 from ops_pipelines.stack.model import Stack
@@ -140,7 +141,25 @@ _GROUP = """# {title}
 def compose_rules(group: str) -> str:
     """One group of rules on Compose files, from the docstrings."""
     about, rules = GROUPS[group]
-    parts = [_MADE, _GROUP.format(title=f"Compose files: {group}", about=about)]
+    return _pages(_GROUP.format(title=f"Compose files: {group}", about=about), rules)
+
+
+_KUBE = """# {title}
+
+{about} `ops-pipelines lint` holds every Kubernetes manifest and Helm chart that it is given against these rules; see
+[how to lint your files](../../how-to/lint-your-compose-files.md). Rules on [images](images.md) and
+[servers](servers.md) hold for their containers too. Fault numbers are those of [the faults](../lint.md).
+"""
+
+
+def kube_rules(group: str) -> str:
+    """One group of rules on manifests, from the docstrings."""
+    about, rules = KUBE_GROUPS[group]
+    return _pages(_KUBE.format(title=f"Manifests and charts: {group}", about=about), rules)
+
+
+def _pages(head: str, rules: Sequence[ComposeRule | KubeRule]) -> str:
+    parts = [_MADE, head]
     for rule in rules:
         faults = ", ".join(str(number) for number in rule.faults)
         story = inspect.cleandoc(rule.look.__doc__ or "")
@@ -153,6 +172,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": command_line,
     "lint-rules.md": lint_rules,
     **{f"lint/{group}.md": partial(compose_rules, group) for group in GROUPS},
+    **{f"lint/{group}.md": partial(kube_rules, group) for group in KUBE_GROUPS},
 }
 
 

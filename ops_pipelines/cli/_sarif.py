@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from ops_pipelines.policy.lint import RULES
 from ops_pipelines.policy.lint_compose import COMPOSE_RULES, UNREADABLE
+from ops_pipelines.policy.lint_kube import KUBE_RULES, KUBE_UNREADABLE, NOT_RENDERED
 from ops_pipelines.policy.suppressions import RULES as SUPPRESSION_RULES
 from ops_pipelines.wiring.linting import DECLARATION, Line
 
@@ -35,6 +36,9 @@ def _rules() -> list[dict[str, Any]]:
     told += [(rule.name, rule.name, rule.about) for rule in RULES]
     told += [(UNREADABLE, "unreadable", "A Compose file, or a part of it, that cannot be read.")]
     told += [(rule.code, rule.name, rule.about) for rule in COMPOSE_RULES]
+    told += [(KUBE_UNREADABLE, "manifest-unreadable", "A manifest, or a part of it, that cannot be read.")]
+    told += [(NOT_RENDERED, "chart-not-rendered", "A chart whose templates were read as text.")]
+    told += [(rule.code, rule.name, rule.about) for rule in KUBE_RULES]
     told += [(code, "suppression", about) for code, about in SUPPRESSION_RULES.items()]
     return [{"id": code, "name": name, "shortDescription": {"text": about}} for code, name, about in told]
 

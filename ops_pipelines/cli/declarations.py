@@ -12,7 +12,8 @@ import click
 from ops_pipelines.cli._sarif import sarif
 from ops_pipelines.cli.output import Context, json_option, show_json, show_rows
 from ops_pipelines.policy.lint import RULES, SEVERITIES, Severity
-from ops_pipelines.policy.lint_compose import COMPOSE_RULES
+from ops_pipelines.policy.lint_compose import COMPOSE_RULES, ComposeRule
+from ops_pipelines.policy.lint_kube import KUBE_RULES, KubeRule
 from ops_pipelines.policy.suppressions import RULES as SUPPRESSION_RULES
 from ops_pipelines.stack.loader import BrokenStack
 from ops_pipelines.stack.schema import stack_schema
@@ -105,7 +106,8 @@ def schema() -> None:
 def lint(
     context: Context, paths: tuple[Path, ...], severity: Severity, rules: bool, form: str, as_json: bool
 ) -> int:
-    """Look for known faults in stack files (in every profile of each) and in Compose files, anybody's.
+    """Look for known faults in stack files (in every profile of each), and in anybody's Compose files, Kubernetes
+    manifests and Helm charts.
 
     PATH: files or folders; default: all that lie beside the declared stacks.
     """
@@ -142,15 +144,16 @@ def _summary(lines: Sequence[linting.Line], severity: Severity) -> str:
     counts = {each: sum(1 for line in open_ if line.severity == each) for each in SEVERITIES}
     words = [f"{counts['error']} errors", f"{counts['warning']} warnings", f"{counts['info']} remarks"]
     hidden = "" if severity == "info" or not counts["info"] else " (--severity info shows them)"
-    count = len(RULES) + len(COMPOSE_RULES)
+    count = len(RULES) + len(COMPOSE_RULES) + len(KUBE_RULES)
     return ", ".join(words) + aside + hidden if open_ else f"nothing was found ({count} rules){aside}"
 
 
 def _show_rules(as_json: bool) -> None:
+    coded: tuple[ComposeRule | KubeRule, ...] = (*COMPOSE_RULES, *KUBE_RULES)
     rows = [{"rule": rule.name, "faults": list(rule.faults), "finds": rule.about} for rule in RULES]
     rows += [
         {"rule": f"{rule.code} {rule.name}", "faults": list(rule.faults), "finds": rule.about}
-        for rule in COMPOSE_RULES
+        for rule in coded
     ]
     rows += [{"rule": code, "faults": [], "finds": about} for code, about in SUPPRESSION_RULES.items()]
     if as_json:

@@ -1,34 +1,44 @@
-"""Lint of stack files: what the loader, the links and the rules have to say, each with its place in the file."""
+"""Lint of files: what the loader, the links and the rules have to say, each with its place in the file."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ops_pipelines.errors import DeclarationError, UsageError
+from ops_pipelines.errors import DeclarationError
 from ops_pipelines.policy.lint import RULES, SEVERITIES, LintFinding, Severity, lint_stack
 from ops_pipelines.policy.lint_compose import COMPOSE_RULES, UNREADABLE, lint_compose
+from ops_pipelines.policy.lint_kube import KUBE_RULES, KUBE_UNREADABLE, NOT_RENDERED, KubeFinding
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.suppressions import IDLE, NO_REASON, UNKNOWN, Suppression, suppressions
 from ops_pipelines.policy.suppressions import RULES as SUPPRESSION_RULES
 from ops_pipelines.settings import Settings
 from ops_pipelines.stack.loader import LoadedStack, Position, Problem, collector_at_rest, load_stack
-from ops_pipelines.wiring.lint_files import compose, compose_below, read_compose_file
+from ops_pipelines.wiring.lint_charts import lint_chart, lint_manifests
+from ops_pipelines.wiring.lint_files import Unit, read_compose_file, units_below
+from ops_pipelines.wiring.lint_files import units as _units
 from ops_pipelines.wiring.site import Site, linked
 
 DECLARATION = "declaration"
 """Name of the rule that a stack file can be loaded at all."""
 KNOWN_RULES = frozenset({
     DECLARATION, UNREADABLE, *SUPPRESSION_RULES, *(rule.name for rule in RULES), *(rule.code for rule in COMPOSE_RULES),
+    KUBE_UNREADABLE, NOT_RENDERED, *(rule.code for rule in KUBE_RULES),
 })  # fmt: skip
 _UNSET = re.compile(r"environment variable (\w+) is not set")
 _STAND_IN = "unset"
-_FILES = re.compile(r"(.+\.)?stack\.ya?ml")
+_SHARE = 64
+"""Files that are worth a process of their own."""
 
 
 @dataclass(frozen=True)
@@ -72,62 +82,62 @@ def lint(site: Site) -> tuple[Finding, ...]:
 
 @collector_at_rest()
 def lint_paths(paths: Sequence[Path], settings: Settings) -> tuple[Line, ...]:
-    """Findings on every stack file and Compose file among some files and folders, the worst first.
+    """Findings on every stack file, Compose file, manifest and chart among some files and folders, the worst first.
 
     Stack files are looked at in every profile. A variable of the environment that is not set here is no fault of
     the file: it is a remark, and the file is read on as if it held a word. What a comment sets aside is among the
     findings, with its reason. Raises UsageError for a path that is not there, or a folder without such files.
     """
-    files = dict.fromkeys(file for path in paths for file in _files(path))
-    lines: list[Line] = []
-    for file in files:
-        lines += lint_compose_file(file) if compose(file) else _file(file, settings)
-    marked = with_suppressions(dict.fromkeys(lines), [str(file) for file in files])
+    units = tuple(dict.fromkeys(unit for path in paths for unit in _units(path)))
+    lines = [line for found in _each(units, settings) for line in found]
+    files = dict.fromkeys([*(str(unit.file) for unit in units), *(line.file for line in lines)])
+    marked = with_suppressions(dict.fromkeys(lines), files)
     return tuple(sorted(marked, key=lambda one: SEVERITIES.index(one.severity)))
 
 
+def _each(units: Sequence[Unit], settings: Settings) -> Iterable[list[Line]]:
+    """Findings on each unit; many are shared out among processes where the system can fork."""
+    many = min(os.cpu_count() or 1, len(units) // _SHARE)
+    if many < 2 or not hasattr(os, "fork") or threading.active_count() > 1:
+        return [_unit(unit, settings) for unit in units]
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(many, mp_context=context) as pool:
+        return list(pool.map(partial(_unit, settings=settings), units, chunksize=_SHARE // 4))
+
+
+def _unit(unit: Unit, settings: Settings) -> list[Line]:
+    """Findings on what is looked at as a whole."""
+    match unit.kind:
+        case "compose":
+            return lint_compose_file(unit.file)
+        case "manifests":
+            return _kube_lines(lint_manifests([unit.file, *unit.beside]))
+        case "chart":
+            return _kube_lines(lint_chart(unit.file, settings.environ))
+        case _:
+            return _file(unit.file, settings)
+
+
+def _kube_lines(found: Iterable[KubeFinding]) -> list[Line]:
+    told: dict[tuple[object, ...], Line] = {}
+    for each in found:
+        hit = each.hit
+        line = Line(each.code, hit.severity, *hit.at, hit.path, hit.found, hit.breaks, hit.remedy)
+        told.setdefault((each.code, *hit.at, hit.path), line)
+    return list(told.values())
+
+
 def stack_files(settings: Settings) -> tuple[Path, ...]:
-    """The stack files and Compose files of the settings' folders, relative to where the user stands."""
+    """The folders of the settings that hold files to look at, relative to where the user stands."""
     here = Path.cwd()
-    folders = [folder for folder in settings.stacks_dirs if folder.is_dir()]
-    near = [folder.relative_to(here) if folder.is_relative_to(here) else folder for folder in folders]
-    return tuple(file for folder in near for file in (*_below(folder), *compose_below(folder)))
+    folders = [folder for folder in settings.stacks_dirs if folder.is_dir() and units_below(folder)]
+    return tuple(folder.relative_to(here) if folder.is_relative_to(here) else folder for folder in folders)
 
 
 def at_or_over(lines: Iterable[Line], severity: Severity) -> bool:
     """Whether any finding is at least as bad as that."""
     worst = SEVERITIES.index(severity)
     return any(SEVERITIES.index(line.severity) <= worst for line in lines if not line.suppressed)
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.exists():
-        raise UsageError(
-            f"{path} is not there", remedy="name a file, or a folder with stack or Compose files"
-        )
-    found = [*_below(path), *compose_below(path)]
-    if not found:
-        raise UsageError(
-            f"no stack file and no Compose file is in {path}",
-            remedy="stack files are named stack.yaml or NAME.stack.yaml, in the folder or one level below it; "
-            "Compose files are YAML files with `services:` at the top",
-        )
-    return found
-
-
-def _below(folder: Path) -> list[Path]:
-    """The stack files that the loader would take from a folder."""
-    here = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    inner = [
-        each / name
-        for each in here
-        if each.is_dir()
-        for name in ("stack.yaml", "stack.yml")
-        if (each / name).exists()
-    ]
-    return [entry for entry in here if entry.is_file() and _FILES.fullmatch(entry.name)] + inner
 
 
 def _file(file: Path, settings: Settings) -> list[Line]:

@@ -1,0 +1,1 @@
+{{- define "obelisk.fullname" -}}{{ .Release.Name }}{{- end -}}
