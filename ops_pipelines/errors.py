@@ -122,6 +122,10 @@ class SnapshotUnknown(OpsError):
     exit_code = 2
 
 
+class SnapshotLate(SnapshotUnknown):
+    """A manifest that was written after its backup had lost the lease: no snapshot."""
+
+
 class SnapshotDamaged(OpsError):
     """A manifest or a blob of a snapshot is missing, truncated or altered."""
 

@@ -28,6 +28,8 @@ class Seat:
     name: str
     guard: str | None = None
     """Key of another lease that must be free too."""
+    floor: str | None = None
+    """Key of what the latest sweep said (`policy.swept`): where somebody deleted the lease, tokens go on from there."""
 
 
 @dataclass(frozen=True)

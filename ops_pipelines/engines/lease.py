@@ -20,8 +20,8 @@ import structlog
 
 from ops_pipelines.engines._lease_held import HeldLease, Seat, Standing, read_standing, seconds
 from ops_pipelines.engines.ports import Clock, Fence, ObjectStore
-from ops_pipelines.errors import LeaseHeld, PreconditionFailed
-from ops_pipelines.policy import leases
+from ops_pipelines.errors import LeaseHeld, ObjectMissing, PreconditionFailed
+from ops_pipelines.policy import leases, swept
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.leases import Lease
 
@@ -53,7 +53,9 @@ def take_lease(
     machine's own, is only compared with it, as snapshots are named and kept by it. Raises LeaseHeld where
     somebody else still holds it after `wait` seconds.
     """
-    seat = Seat(store, layout.lease(stack), f"the stack `{stack}`", guard=layout.sweep)
+    seat = Seat(
+        store, layout.lease(stack), f"the stack `{stack}`", guard=layout.sweep, floor=layout.swept(stack)
+    )
     with _held(seat, holder, purpose, ttl, wait, sleep, clock) as fence:
         yield fence
 
@@ -95,7 +97,7 @@ def take_sweep_lease(
 
     def take(stack: str) -> Sequence[Fence]:
         seats = (
-            Seat(store, layout.lease(stack), f"the stack `{stack}`"),
+            Seat(store, layout.lease(stack), f"the stack `{stack}`", floor=layout.swept(stack)),
             Seat(store, layout.drill(stack), f"the drill of the stack `{stack}`"),
         )
         for seat in seats:
@@ -169,7 +171,10 @@ def _try(seat: Seat, holder: str, purpose: str, ttl: float) -> HeldLease | Stand
         if standing and not leases.may_take(standing.lease, standing.written, now):
             return standing
         nonce = secrets.token_hex(8)
-        lease = leases.taken(earlier, holder=holder, purpose=purpose, ttl=ttl, nonce=nonce, now=now)
+        lease = leases.taken(
+            earlier, holder=holder, purpose=purpose, ttl=ttl, nonce=nonce, now=now,
+            above=_floor(seat) if earlier is None else 0,
+        )  # fmt: skip
         asked = seconds()
         condition = standing.etag if standing else None
         try:
@@ -188,6 +193,16 @@ def _try(seat: Seat, holder: str, purpose: str, ttl: float) -> HeldLease | Stand
             return held
         held.release()
         return other
+
+
+def _floor(seat: Seat) -> int:
+    """The highest token that somebody went by, where the lease itself is not there to say it."""
+    if seat.floor is None:
+        return 0
+    try:
+        return swept.decode(seat.store.get(seat.floor)[0], where=seat.floor).token
+    except ObjectMissing:
+        return 0
 
 
 def _guard(seat: Seat) -> Standing | None:

@@ -16,12 +16,15 @@ from ops_pipelines.errors import (
     ObjectMissing,
     PreconditionFailed,
     SnapshotDamaged,
+    SnapshotLate,
     SnapshotUnknown,
     StoreError,
 )
+from ops_pipelines.policy import swept
 from ops_pipelines.policy.layout import FORMAT, MARKS, Layout, check_snapshot_id, snapshot_time
 from ops_pipelines.policy.manifest import Manifest, decode
 from ops_pipelines.policy.retention import SnapshotFacts, SnapshotState
+from ops_pipelines.policy.swept import Swept
 
 _WORKERS = 8
 
@@ -76,8 +79,10 @@ def list_snapshots(store: ObjectStore, layout: Layout, stack: str) -> tuple[Snap
     """
     manifests: set[str] = set()
     marks: dict[str, dict[str, str]] = {}
+    was_swept = False
     for info in store.list(layout.snapshots(stack)):
         found = layout.snapshot_of(info.key)
+        was_swept |= info.key == layout.swept(stack)
         if found is None:
             continue
         snapshot, rest = found
@@ -88,19 +93,28 @@ def list_snapshots(store: ObjectStore, layout: Layout, stack: str) -> tuple[Snap
         elif kind in MARKS and rest == f"marks/{kind}.json":
             marks[snapshot][kind] = info.modified.isoformat()
 
+    last = read_swept(store, layout, stack)[0] if was_swept else None
+
     def describe(snapshot: str) -> SnapshotInfo:
         if snapshot not in manifests:
             return _without(stack, snapshot, "incomplete", marks[snapshot], "it was never committed")
-        return _described(store, layout, stack, snapshot, marks[snapshot])
+        return _described(store, layout, stack, snapshot, marks[snapshot], last)
 
     return tuple(in_parallel(describe, sorted(marks, reverse=True), workers=_WORKERS))
 
 
 def _described(
-    store: ObjectStore, layout: Layout, stack: str, snapshot: str, marks: Mapping[str, str]
+    store: ObjectStore,
+    layout: Layout,
+    stack: str,
+    snapshot: str,
+    marks: Mapping[str, str],
+    last: Swept | None,
 ) -> SnapshotInfo:
     try:
-        manifest = _read(store, layout, stack, snapshot)
+        manifest = read_manifest(store, layout, stack, snapshot, last)
+    except SnapshotLate as error:
+        return _without(stack, snapshot, "incomplete", marks, error.message)
     except ObjectMissing:  # pruned since it was listed
         return _without(stack, snapshot, "incomplete", marks, "its manifest was removed")
     except SnapshotDamaged as error:
@@ -137,9 +151,12 @@ def _without(
 def load_manifest(store: ObjectStore, layout: Layout, stack: str, snapshot: str) -> Manifest:
     """The manifest of a snapshot.
 
-    Raises SnapshotUnknown naming the nearest and the newest known ones, SnapshotDamaged, FormatTooNew."""
+    Raises SnapshotUnknown naming the nearest and the newest known ones, SnapshotLate, SnapshotDamaged,
+    FormatTooNew."""
     try:
-        return _read(store, layout, stack, check_snapshot_id(snapshot))
+        return read_manifest(
+            store, layout, stack, check_snapshot_id(snapshot), read_swept(store, layout, stack)[0]
+        )
     except (ValueError, ObjectMissing) as error:
         raise _unknown(store, layout, stack, snapshot) from error
 
@@ -154,7 +171,24 @@ def known_snapshot(store: ObjectStore, layout: Layout, stack: str, snapshot: str
     raise _unknown(store, layout, stack, snapshot)
 
 
-def _read(store: ObjectStore, layout: Layout, stack: str, snapshot: str) -> Manifest:
+def read_swept(store: ObjectStore, layout: Layout, stack: str) -> tuple[Swept | None, str | None]:
+    """What the latest sweep found of a stack, with its ETag; None where none removed anything since the first backup.
+
+    Raises StoreError where it cannot be read."""
+    key = layout.swept(stack)
+    try:
+        content, etag = store.get(key)
+    except ObjectMissing:
+        return None, None
+    return swept.decode(content, where=f"{key} in {store.name}"), etag
+
+
+def read_manifest(
+    store: ObjectStore, layout: Layout, stack: str, snapshot: str, last: Swept | None
+) -> Manifest:
+    """The manifest of a snapshot, where `last` (`read_swept`) is known.
+
+    Raises ObjectMissing, SnapshotLate, SnapshotDamaged, FormatTooNew."""
     key = layout.manifest(stack, snapshot)
     where = f"the manifest of snapshot {snapshot} of {stack}"
     manifest = decode(store.get(key)[0], where=where)
@@ -171,6 +205,11 @@ def _read(store: ObjectStore, layout: Layout, stack: str, snapshot: str) -> Mani
         raise SnapshotDamaged(
             f"{where} is damaged: {problem}",
             remedy=f"restore another snapshot (`ops-pipelines snapshots {stack}` lists them)",
+        )
+    if last is not None and last.late(snapshot, manifest.fence):
+        raise SnapshotLate(
+            f"{where} was written after its backup had lost the lease, and blobs were swept: it is no snapshot",
+            remedy=f"restore another one (`ops-pipelines snapshots {stack}` lists them); the next sweep removes it",
         )
     return manifest
 
@@ -193,10 +232,11 @@ def _unknown(store: ObjectStore, layout: Layout, stack: str, snapshot: str) -> S
 
 def newest_manifest(store: ObjectStore, layout: Layout, stack: str) -> Manifest | None:
     """The manifest of the newest snapshot that can be read: one listing, and mostly one request. None without any."""
+    last, _ = read_swept(store, layout, stack)
     for snapshot in sorted(_committed(store, layout, stack), reverse=True):
         try:
-            return _read(store, layout, stack, snapshot)
-        except (ObjectMissing, SnapshotDamaged, FormatTooNew):
+            return read_manifest(store, layout, stack, snapshot, last)
+        except (ObjectMissing, SnapshotDamaged, SnapshotLate, FormatTooNew):
             continue
     return None
 

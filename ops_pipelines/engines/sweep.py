@@ -7,8 +7,8 @@ bucket cannot be read: it may refer to any blob.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -16,10 +16,22 @@ import structlog
 from ops_pipelines.engines._blobs import in_parallel
 from ops_pipelines.engines.lease import take_sweep_lease
 from ops_pipelines.engines.ports import Fence, ObjectStore
-from ops_pipelines.engines.snapshots import check_format, load_manifest, stacks_in
-from ops_pipelines.errors import FormatTooNew, LeaseHeld, ObjectLocked, SnapshotDamaged, SnapshotUnknown
+from ops_pipelines.engines.snapshots import check_format, read_manifest, read_swept, stacks_in
+from ops_pipelines.errors import (
+    FormatTooNew,
+    LeaseHeld,
+    LeaseLost,
+    ObjectLocked,
+    ObjectMissing,
+    PreconditionFailed,
+    SnapshotDamaged,
+    SnapshotLate,
+)
+from ops_pipelines.policy import swept
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.plan import Plan, Step
+from ops_pipelines.policy.store import ObjectInfo
+from ops_pipelines.policy.swept import Swept
 
 log = structlog.get_logger()
 
@@ -40,6 +52,12 @@ class _Waste:
     uploads: tuple[tuple[str, str, datetime], ...]
     staged: tuple[str, ...] = ()
     """Keys of files that a killed run left on their way to or from a database server."""
+    late: tuple[str, ...] = ()
+    """Keys of manifests that were written after the lease was lost (`policy.swept`)."""
+    committed: tuple[tuple[str, str], ...] = ()
+    """(stack, snapshot) of everything that is kept."""
+    swept: Mapping[str, str | None] = field(default_factory=dict)
+    """ETag of what an earlier sweep said of each stack."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -49,7 +67,10 @@ class _Waste:
         uploads = (Step("remove", f"upload/{key}", f"begun {begun:%Y-%m-%d %H:%M} UTC, never finished")
                    for key, _, begun in self.uploads)  # fmt: skip
         staged = (Step("remove", f"staging/{key}", "left by a run that was killed") for key in self.staged)
-        return (*blobs, *marks, *uploads, *staged)
+        late = (
+            Step("remove", f"late/{key}", "written after its backup had lost the lease") for key in self.late
+        )
+        return (*blobs, *late, *marks, *uploads, *staged)
 
 
 def sweep_plan(store: ObjectStore, layout: Layout, *, grace: timedelta = GRACE) -> Plan:
@@ -71,8 +92,11 @@ def sweep(store: ObjectStore, layout: Layout, *, holder: str, ttl: float, grace:
         return Plan("sweep", ())
     try:
         with take_sweep_lease(store, layout, holder=holder, purpose="sweep", ttl=ttl) as (fence, take):
-            fences = [fence, *(one for stack in stacks_in(store, layout) for one in take(stack))]
+            held = {stack: take(stack) for stack in stacks_in(store, layout)}
+            fences = [fence, *(one for both in held.values() for one in both)]
             waste = _waste(store, layout, grace)
+            if waste.blobs:
+                _note(store, layout, waste, {stack: both[0].token for stack, both in held.items()}, fences)
             locked = _remove(store, waste, fences)
     except LeaseHeld as error:
         log.info("sweep postponed", reason=error.message)
@@ -84,10 +108,29 @@ def sweep(store: ObjectStore, layout: Layout, *, holder: str, ttl: float, grace:
     return Plan("sweep", waste.steps, tuple(locked))
 
 
+def _note(
+    store: ObjectStore, layout: Layout, waste: _Waste, tokens: Mapping[str, int], fences: Sequence[Fence]
+) -> None:
+    """Say in the bucket what is committed, before anything is removed that a late backup may count on.
+
+    Raises LeaseLost where another sweep has said it since: this one slept."""
+    for stack, token in tokens.items():
+        found = [snapshot for owner, snapshot in waste.committed if owner == stack]
+        etag = waste.swept.get(stack)
+        _check(fences)
+        try:
+            store.put(layout.swept(stack), swept.encode(token, found), if_absent=etag is None, if_match=etag)
+        except PreconditionFailed as error:
+            raise LeaseLost(
+                f"another sweep was at work on {stack} in between; nothing was removed",
+                remedy="sweep again later",
+            ) from error
+
+
 def _remove(store: ObjectStore, waste: _Waste, fences: Sequence[Fence]) -> list[str]:
     """Remove it, and say what the bucket locks."""
     locked: list[str] = []
-    keys = [*(key for key, _ in waste.blobs), *waste.marks, *waste.staged]
+    keys = [*(key for key, _ in waste.blobs), *waste.late, *waste.marks, *waste.staged]
     for start in range(0, len(keys), _BATCH):
         _check(fences)
         try:
@@ -107,28 +150,38 @@ def _check(fences: Sequence[Fence]) -> None:
 
 def _waste(store: ObjectStore, layout: Layout, grace: timedelta) -> _Waste:
     before = store.now() - grace
-    committed: list[tuple[str, str]] = []
+    manifests: dict[tuple[str, str], ObjectInfo] = {}
     marks: dict[tuple[str, str], list[tuple[str, datetime]]] = {}
+    last: dict[str, tuple[Swept | None, str | None]] = {}
     for info in store.list(layout.stacks):
         stack, found = layout.stack_of(info.key), layout.snapshot_of(info.key)
+        if stack is not None and info.key == layout.swept(stack):
+            last[stack] = read_swept(store, layout, stack)
         if stack is None or found is None:
             continue
         snapshot, rest = found
         if rest == "manifest.json":
-            committed.append((stack, snapshot))
+            manifests[stack, snapshot] = info
         elif rest.startswith("marks/"):
             marks.setdefault((stack, snapshot), []).append((info.key, info.modified))
-    used = _references(store, layout, committed)
+    known = {stack: one for stack, (one, _) in last.items()}
+    referred = dict(zip(manifests, _references(store, layout, list(manifests), known), strict=True))
+    committed = {one for one, digests in referred.items() if digests is not None}
+    used = {digest for digests in referred.values() if digests is not None for digest in digests}
+    late = (info for one, info in manifests.items() if one not in committed)
     return _Waste(
         blobs=tuple(_unused(store, layout, used, before)),
         marks=tuple(
             key
             for owner, found_marks in marks.items()
-            if owner not in set(committed) and all(modified < before for _, modified in found_marks)
+            if owner not in committed and all(modified < before for _, modified in found_marks)
             for key, _ in found_marks
         ),
         uploads=tuple(one for one in store.unfinished_uploads(layout.root) if one[2] < before),
         staged=tuple(info.key for info in store.list(layout.staged) if info.modified < before),
+        late=tuple(info.key for info in late if info.modified < before),
+        committed=tuple(sorted(committed)),
+        swept={stack: etag for stack, (_, etag) in last.items()},
     )
 
 
@@ -141,14 +194,22 @@ def _unused(
             yield info.key, info.size
 
 
-def _references(store: ObjectStore, layout: Layout, committed: Sequence[tuple[str, str]]) -> set[str]:
-    """Digests that any manifest refers to."""
+def _references(
+    store: ObjectStore,
+    layout: Layout,
+    manifests: Sequence[tuple[str, str]],
+    last: Mapping[str, Swept | None],
+) -> list[list[str] | None]:
+    """Digests that each manifest refers to; None for one that is no snapshot."""
 
-    def read(one: tuple[str, str]) -> list[str]:
+    def read(one: tuple[str, str]) -> list[str] | None:
         stack, snapshot = one
         try:
-            return [digest for digest, _ in load_manifest(store, layout, stack, snapshot).blobs()]
-        except SnapshotUnknown:  # pruned since it was listed
+            manifest = read_manifest(store, layout, stack, snapshot, last.get(stack))
+            return [digest for digest, _ in manifest.blobs()]
+        except SnapshotLate:
+            return None
+        except ObjectMissing:  # pruned since it was listed
             return []
         except (SnapshotDamaged, FormatTooNew) as error:
             raise type(error)(
@@ -157,4 +218,4 @@ def _references(store: ObjectStore, layout: Layout, committed: Sequence[tuple[st
                 f"{layout.manifest(stack, snapshot)} from the bucket; else upgrade ops-pipelines",
             ) from error
 
-    return {digest for digests in in_parallel(read, committed, workers=_WORKERS) for digest in digests}
+    return in_parallel(read, manifests, workers=_WORKERS)

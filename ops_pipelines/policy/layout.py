@@ -8,6 +8,7 @@
     <prefix>/stacks/<stack>/drill.json                         who drills it
     <prefix>/stacks/<stack>/attempt.json                       the latest backup that was begun
     <prefix>/stacks/<stack>/revisions/00000007.json            what was deployed
+    <prefix>/stacks/<stack>/snapshots/swept.json               what the latest sweep found committed
     <prefix>/stacks/<stack>/snapshots/<id>/manifest.json       written last: this write is the commit
     <prefix>/stacks/<stack>/snapshots/<id>/marks/<kind>.json   verified, drilled, failed, pinned
 
@@ -105,6 +106,10 @@ class Layout:
     def snapshots(self, stack: str) -> str:
         """Prefix of a stack's snapshots."""
         return f"{self.stacks}{stack}/snapshots/"
+
+    def swept(self, stack: str) -> str:
+        """Key of what the latest sweep found committed; beside the snapshots, so that their listing shows it."""
+        return f"{self.snapshots(stack)}swept.json"
 
     def manifest(self, stack: str, snapshot: str) -> str:
         """Key of a snapshot's manifest."""

@@ -76,11 +76,11 @@ def may_take(lease: Lease | None, written: datetime | None, now: datetime) -> bo
 
 
 def taken(
-    earlier: Lease | None, *, holder: str, purpose: str, ttl: float, nonce: str, now: datetime
+    earlier: Lease | None, *, holder: str, purpose: str, ttl: float, nonce: str, now: datetime, above: int = 0
 ) -> Lease:
-    """The lease that a taker writes over `earlier`."""
+    """The lease that a taker writes over `earlier`; without one, its token is the next `above`."""
     return Lease(
-        token=1 if earlier is None else earlier.token + 1,
+        token=1 + (above if earlier is None else earlier.token),
         holder=holder,
         purpose=purpose,
         since=_text(now),

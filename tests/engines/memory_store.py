@@ -106,12 +106,13 @@ class Dying:
     """A store as a process sees it that is killed at its `at`-th request (from 1; 0: never).
 
     `done` says whether that request still reached the store. With `meet`, the process only stops there, and goes on
-    when it is told to."""
+    when it is told to; with `once`, no further than that one request."""
 
     real: MemoryStore
     at: int
     done: bool = False
     meet: Callable[[], None] | None = None
+    once: bool = False
     count: int = 0
     dead: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -129,6 +130,7 @@ class Dying:
             self.dead = last and self.meet is None
         if last and self.meet is not None:
             self.meet()
+            self.dead = self.once
         if last and self.meet is None:
             if self.done:
                 work(*words, **more)

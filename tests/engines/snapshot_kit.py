@@ -19,13 +19,14 @@ def commit(
     days_ago: float = 0.0,
     contents: tuple[bytes, ...] = (b"content",),
     suffix: str = "aaaaaa",
+    fence: int = 0,
 ) -> str:
     """Store a snapshot of one part and give its id."""
     created = datetime.now(UTC) - timedelta(days=days_ago)
     snapshot = snapshot_id(created, suffix)
     files = tuple(put_blob(store, content) for content in contents)
     part = Part("configuration", "stack", files)
-    manifest = Manifest(snapshot, stack, created.isoformat(), (part,), uploaded=7, revision=3)
+    manifest = Manifest(snapshot, stack, created.isoformat(), (part,), uploaded=7, revision=3, fence=fence)
     store.put(LAYOUT.manifest(stack, snapshot), encode(manifest), if_absent=True)
     return snapshot
 
@@ -38,9 +39,11 @@ def put_blob(store: S3Store, content: bytes) -> FileEntry:
 
 
 def keys(store: S3Store, prefix: str = "") -> list[str]:
-    """Keys of a bucket, the leases left out."""
+    """Keys of a bucket, without the leases and what the sweep says."""
     found = [info.key for info in store.list(prefix)]
-    return [key for key in found if not key.endswith(("lease.json", "drill.json", "sweep.json"))]
+    return [
+        key for key in found if not key.endswith(("lease.json", "drill.json", "sweep.json", "swept.json"))
+    ]
 
 
 class FreeFence:

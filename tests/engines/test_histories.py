@@ -233,19 +233,20 @@ class Histories(RuleBasedStateMachine):
         self.store.move(timedelta(seconds=1))
 
     @precondition(lambda self: self.sleeper is None)
-    @rule(stack=stacks, at=steps)
-    def falls_asleep_in_a_backup(self, stack: str, at: int) -> None:
+    @rule(stack=stacks, at=steps, killed=st.booleans())
+    def falls_asleep_in_a_backup(self, stack: str, at: int, killed: bool = False) -> None:
+        """With `killed`, the request that it wakes with is its last."""
         asleep, wake = threading.Event(), threading.Event()
 
         def meet() -> None:
             asleep.set()
             wake.wait(60)
 
-        store = Dying(self.store, at, meet=meet)
+        store = Dying(self.store, at, meet=meet, once=killed)
         sleeper = Sleeper(stack, wake, threading.Thread(target=lambda: None))
 
         def work() -> None:
-            with suppress(OpsError):
+            with suppress(OpsError, Killed):
                 sleeper.taken.append(self.back_up(store, stack, "scratch-of-the-sleeper"))
             asleep.set()
 
@@ -344,9 +345,10 @@ def test_killed_at_any_request(world: Histories, work: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("killed", [False, True], ids=["goes on", "killed as it wakes"])
 @pytest.mark.parametrize("asleep", [timedelta(0), timedelta(days=2)], ids=["within its lease", "beyond it"])
 def test_a_backup_asleep_at_any_request_never_lists_what_was_swept(
-    world: Histories, asleep: timedelta
+    world: Histories, asleep: timedelta, killed: bool
 ) -> None:
     """It counts on blobs that nothing refers to any more; while it sleeps, somebody sweeps."""
     slept = 0
@@ -356,7 +358,7 @@ def test_a_backup_asleep_at_any_request_never_lists_what_was_swept(
         first = world.back_up(world.store, "one")
         world.store.delete([LAYOUT.manifest("one", first.snapshot)])
         world.store.move(timedelta(days=2))
-        world.falls_asleep_in_a_backup("one", at)
+        world.falls_asleep_in_a_backup("one", at, killed)
         assert world.sleeper is not None
         if not world.sleeper.thread.is_alive():
             break

@@ -12,10 +12,11 @@ import pytest
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines.lease import take_drill_lease, take_lease
 from ops_pipelines.engines.prune import prune
-from ops_pipelines.engines.snapshots import mark
+from ops_pipelines.engines.snapshots import list_snapshots, load_manifest, mark
 from ops_pipelines.engines.sweep import sweep, sweep_plan
-from ops_pipelines.errors import FormatTooNew, LeaseLost, OpsError, SnapshotDamaged
+from ops_pipelines.errors import FormatTooNew, LeaseLost, OpsError, SnapshotDamaged, SnapshotLate
 from ops_pipelines.policy.plan import Plan
+from ops_pipelines.policy.swept import encode
 from ops_pipelines.stack.operations import Keep
 from tests.engines.snapshot_kit import LAYOUT, FreeFence, commit, keys, put_blob
 from tests.servers.seaweed import Seaweed
@@ -47,6 +48,58 @@ def test_only_what_no_stack_refers_to_goes(store: S3Store) -> None:
     assert do_sweep(store).steps == plan.steps
     assert keys(store) == [key for key in before if key != waste]
     assert do_sweep(store).empty
+
+
+def test_a_manifest_written_after_its_lease_was_lost_is_no_snapshot(store: S3Store) -> None:
+    """Its backup slept, somebody swept what it counts on, and it was killed as soon as it had written it."""
+    kept = commit(store, suffix="aaaaaa", fence=1)
+    blob_of(b"waste", store)
+    with take_lease(
+        store, LAYOUT, "chat", holder="a", purpose="backup", ttl=60, clock=lambda: datetime.now(UTC)
+    ):
+        pass
+    assert len(do_sweep(store).changes) == 1
+    late = commit(store, suffix="bbbbbb", contents=(b"counted on",), fence=1)
+    in_time = commit(store, suffix="cccccc", fence=3)
+    states = {one.id: one.state for one in list_snapshots(store, LAYOUT, "chat")}
+    assert states == {kept: "complete", late: "incomplete", in_time: "complete"}
+    with pytest.raises(SnapshotLate, match="lost the lease"):
+        load_manifest(store, LAYOUT, "chat", late)
+    assert sweep_plan(store, LAYOUT).empty, "it is young"
+    subjects = [step.subject for step in do_sweep(store).steps]
+    assert [subject.split("/", 1)[0] for subject in subjects] == ["blob", "late"]
+    assert [one.id for one in list_snapshots(store, LAYOUT, "chat")] == [in_time, kept]
+
+
+def test_tokens_go_on_where_somebody_deleted_the_lease(store: S3Store) -> None:
+    blob_of(b"waste", store)
+    commit(store)
+    for _ in range(3):
+        blob_of(b"waste", store)
+        assert do_sweep(store).changes
+    store.delete([LAYOUT.lease("chat")])
+    with take_lease(
+        store, LAYOUT, "chat", holder="a", purpose="backup", ttl=60, clock=lambda: datetime.now(UTC)
+    ) as fence:
+        new = commit(store, suffix="bbbbbb", fence=fence.token)
+    assert load_manifest(store, LAYOUT, "chat", new).fence == 4
+
+
+def test_a_sweep_that_slept_removes_nothing(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one said in between what it found."""
+    commit(store)
+    waste = blob_of(b"waste", store)
+    honest = S3Store.put
+
+    def late(self: S3Store, key: str, body: bytes, **condition: Any) -> str:
+        if key == LAYOUT.swept("chat"):
+            honest(self, key, encode(9, []))
+        return honest(self, key, body, **condition)
+
+    monkeypatch.setattr(S3Store, "put", late)
+    with pytest.raises(LeaseLost, match="another sweep"):
+        do_sweep(store)
+    assert waste in keys(store)
 
 
 def test_young_waste_stays(store: S3Store) -> None:
