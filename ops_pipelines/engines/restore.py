@@ -111,7 +111,7 @@ def restore(
             staged[part.key] = replace(staged[part.key], findings=work.check(part, place))
             work.log.info("part staged", part=part.key, place=place, bytes=part.size)
         # Not before staging: a target may go on with what a killed run left.
-        work.discard_leftovers(keep | {one.place for one in staged.values()})
+        work.discard_leftovers(keep | {one.place for one in staged.values()}, {part.key for part in todo})
         fence.check()
     except LeaseLost:
         raise  # whoever holds the lease now may be at work in the same places
@@ -153,10 +153,17 @@ class _Work:
             )
         return findings
 
-    def discard_leftovers(self, keep: set[str]) -> None:
-        """Remove what earlier, killed runs staged, of any part."""
+    def discard_leftovers(self, keep: set[str], restored: set[str]) -> None:
+        """Remove what earlier, killed runs staged, of any part; a server of one that is not `restored` may be down."""
         for key, target in self.targets.items():
-            for place in target.leftovers():
+            try:
+                places = target.leftovers()
+            except Unreachable as error:
+                if key in restored:
+                    raise
+                self.log.info("leftovers not looked for", part=key, error=error.message)
+                continue
+            for place in places:
                 if place not in keep and not self.spare(place):
                     self.fence.check()
                     target.discard(place)

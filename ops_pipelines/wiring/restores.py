@@ -12,17 +12,22 @@ from ops_pipelines.engines._restore_plan import Targets, choose
 from ops_pipelines.engines.parts.collection import Choice, CollectionTarget
 from ops_pipelines.engines.ports import Progress, silent
 from ops_pipelines.engines.restore import RestoreResult
-from ops_pipelines.errors import UsageError
+from ops_pipelines.errors import OpsError, Unreachable, UsageError
 from ops_pipelines.policy.manifest import Manifest
 from ops_pipelines.policy.plan import Plan, Step
 from ops_pipelines.wiring import needed_secrets
 from ops_pipelines.wiring import parts as part_wiring
+from ops_pipelines.wiring.artifacts import supported
 from ops_pipelines.wiring.connect import layout, lease, now, object_store
 from ops_pipelines.wiring.drills import BY_DRILL
 from ops_pipelines.wiring.encryption import opener, unopened
 from ops_pipelines.wiring.listing import listed, load
 from ops_pipelines.wiring.restarting import Rest, restart_steps
 from ops_pipelines.wiring.site import Site
+from ops_pipelines.wiring.targets import on
+
+_FILES = ("model_cache", "volume")
+"""Parts that are put back while nothing runs; the others are told to a server."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,10 @@ def plan_restore(
     manifest = load(site, snapshot)
     pending = engine.pending_restore(site.state, site.name)
     targets = _targets(site, manifest, parts, only)
-    plan = engine.plan_restore(manifest, targets, parts, into, pending=pending)
+    try:
+        plan = engine.plan_restore(manifest, targets, parts, into, pending=pending)
+    except Unreachable as error:
+        raise _in_order(site, manifest, error) from error
     chosen, _ = choose(manifest, targets, parts)
     found = needed_secrets.check(site, manifest, chosen, allow_wrong)
     steps = tuple(Step("check", one.subject, one.message) for one in found if one.ok)
@@ -88,6 +96,23 @@ def plan_restore(
     if info is not None and info.facts.bad:
         return replace(plan, warnings=(_failed(site, snapshot), *plan.warnings))
     return plan
+
+
+def _in_order(site: Site, manifest: Manifest, error: Unreachable) -> Unreachable:
+    """The same error; where nothing of the stack runs, with the order in which a destroyed stack comes back."""
+    try:
+        runs = not supported(site) or on(site).running(site, tuple(site.stack.components))
+    except OpsError:
+        return error
+    if runs:
+        return error
+    files = [part.key for part in manifest.parts if part.kind in _FILES]
+    first = (
+        f"restore its files first (parts {', '.join(files)}), then deploy it" if files else "deploy it first"
+    )
+    return Unreachable(
+        f"{error.message}; nothing of {site.name} runs", remedy=f"{first}, then restore everything"
+    )
 
 
 def _failed(site: Site, snapshot: str) -> str:

@@ -387,3 +387,20 @@ def test_a_backup_whose_scratch_disk_is_full_commits_nothing(
         snapshot_of([Dumping("one", tmp_path)], store, small_disk / "scratch")
     assert list(store.list("")) == []
     assert list((small_disk / "scratch").iterdir()) == []
+
+
+class DownTarget(FolderTarget):
+    """A part whose server is not there."""
+
+    def leftovers(self) -> tuple[str, ...]:
+        raise Unreachable("nobody answers", remedy="start it")
+
+
+def test_a_server_that_is_down_keeps_only_its_own_part_from_being_restored(
+    manifest: Manifest, targets: dict[str, FolderTarget], store: S3Store, tmp_path: Path
+) -> None:
+    down = {**targets, "volume/two": DownTarget("two", targets["volume/two"].base)}
+    put_back(manifest, down, store, tmp_path, parts=["volume/one"])
+    assert contents(down["volume/one"].live) == ONE
+    with pytest.raises(Unreachable, match="nobody answers"):
+        put_back(manifest, down, store, tmp_path, parts=["volume/two"])
