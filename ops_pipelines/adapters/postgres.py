@@ -170,6 +170,17 @@ class Postgres:
         with self._session(self.maintenance, f"drop the database {database}") as connection:
             connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(database)))
 
+    def weigh(self, database: str) -> int | None:
+        """Bytes of a database on the server's disk."""
+        with self._session(self.maintenance, f"weigh {database}") as connection:
+            row = connection.execute("SELECT pg_database_size(%s)", [database]).fetchone()
+            return int(row[0]) if row and row[0] is not None else None
+
+    def drop_unused(self, database: str) -> None:
+        """Drop a database to which nobody is connected. Raises Refused where somebody is."""
+        with self._session(self.maintenance, f"drop the database {database}") as connection:
+            connection.execute(SQL("DROP DATABASE {}").format(Identifier(database)))
+
     def swap(self, live: str, place: str, before: str) -> None:
         """Rename `live` (where it is) to `before` and `place` to `live`, in one transaction.
 

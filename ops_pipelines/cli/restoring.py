@@ -111,6 +111,8 @@ def restore(
     for words in result.skipped:
         click.echo(f"! {words}")
     say_bad(findings)
+    if any(one.kept for one in result.parts):
+        click.echo(f"what is kept: `ops-pipelines kept {stack}` lists it, and removes it when you say so")
     click.echo(f"{snapshot} is {'live' if result.switched else 'beside the live stack'}")
     return 1 if errors_in(findings) else 0
 

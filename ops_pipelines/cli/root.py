@@ -22,8 +22,8 @@ from ops_pipelines.errors import OpsError
 from ops_pipelines.settings import load_settings
 
 _MODULES = (
-    "declarations", "running", "operating", "backups", "snapshots", "restoring", "models", "scaling", "tuning",
-    "doctoring",
+    "declarations", "running", "operating", "backups", "snapshots", "restoring", "keeping", "models", "scaling",
+    "tuning", "doctoring",
 )  # fmt: skip
 _AT_ONCE = {
     **dict.fromkeys(("plan", "deploy", "status", "rollback", "revisions"), "running"),

@@ -10,6 +10,7 @@ from ops_pipelines.adapters.objectindex import load_objects, save_objects
 from ops_pipelines.engines._deposit import BlobDeposit, CopyWithin
 from ops_pipelines.engines.parts._bucket_target import BucketTarget
 from ops_pipelines.engines.parts.bucket import BucketSource, Memory
+from ops_pipelines.engines.parts.kept import KeptObjects
 from ops_pipelines.policy.store import ObjectInfo
 from ops_pipelines.policy.volumes import patterns
 from ops_pipelines.wiring.connect import (
@@ -47,6 +48,11 @@ def bucket_target(site: Site, name: str, scratch: Path) -> BucketTarget:
     """Where a restore puts it; `scratch` is the folder for what is on its way."""
     prefix = site.stack.buckets[name].prefix
     return BucketTarget(name, _objects(site, name), prefix, _memory(site, name), scratch)
+
+
+def bucket_keeper(site: Site, name: str) -> KeptObjects:
+    """What finds the objects that restores have kept."""
+    return KeptObjects(name, _objects(site, name), site.stack.buckets[name].prefix)
 
 
 def bucket_store(site: Site, name: str) -> S3Store:

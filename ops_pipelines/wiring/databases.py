@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from ops_pipelines.engines.parts.database import DatabaseSource, DatabaseTarget
 from ops_pipelines.engines.parts.database_clickhouse import ClickHouseSource, ClickHouseTarget, Staging
 from ops_pipelines.engines.parts.database_redis import RedisSource, RedisTarget
+from ops_pipelines.engines.parts.kept import Keeper, KeptDatabases, KeptNumbers
 from ops_pipelines.engines.ports import PartSource, PartTarget
 from ops_pipelines.errors import TargetUnsupported, UsageError
 from ops_pipelines.policy.manifest import Part
@@ -42,6 +43,15 @@ def database_target(site: Site, part: Part, scratch: Path) -> PartTarget:
             remedy=f"declare it as {engine}, or take its files from the bucket alone",
         )
     return _TARGETS[declared.kind](site, part.name, declared, scratch)
+
+
+def database_keeper(site: Site, name: str) -> Keeper:
+    """What finds the databases that restores have kept."""
+    declared, key = site.stack.databases[name], f"database/{name}"
+    if declared.kind == "redis":
+        return KeptNumbers(name, _redis(site, declared))
+    server = _postgres(site, declared) if declared.kind == "postgres" else _clickhouse(site, declared)
+    return KeptDatabases(key, declared.name or name, server)
 
 
 def _postgres_source(site: Site, name: str, declared: Database) -> PartSource:

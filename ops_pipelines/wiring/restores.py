@@ -15,7 +15,7 @@ from ops_pipelines.engines.restore import RestoreResult
 from ops_pipelines.errors import OpsError, Unreachable, UsageError
 from ops_pipelines.policy.manifest import Manifest
 from ops_pipelines.policy.plan import Plan, Step
-from ops_pipelines.wiring import needed_secrets
+from ops_pipelines.wiring import kept_times, needed_secrets
 from ops_pipelines.wiring import parts as part_wiring
 from ops_pipelines.wiring.artifacts import supported
 from ops_pipelines.wiring.connect import layout, lease, now, object_store
@@ -168,6 +168,7 @@ def restore(
                 clock=now,
                 spare=part_wiring.is_drill_place,
             )
+            kept_times.remember(site.state, result, now())
         finally:
             if into is None:
                 rest.end()  # those that a killed run left at rest

@@ -11,6 +11,7 @@ from ops_pipelines.engines._blobs import stored_sizes
 from ops_pipelines.engines.parts._collection_fill import BulkImport
 from ops_pipelines.engines.parts.collection import CollectionSource, CollectionTarget
 from ops_pipelines.engines.parts.collection_qdrant import QdrantSource, QdrantTarget
+from ops_pipelines.engines.parts.kept import Keeper, KeptCollections, KeptPoints
 from ops_pipelines.engines.ports import PartSource, PartTarget
 from ops_pipelines.errors import TargetUnsupported
 from ops_pipelines.policy.manifest import FileEntry, Part
@@ -69,6 +70,14 @@ def collection_target(site: Site, part: Part, scratch: Path) -> PartTarget | Non
     return CollectionTarget(
         part.name, vector_store(site, part.name), scratch, bulk=_bulk_import(site, part.name)
     )
+
+
+def collection_keeper(site: Site, name: str) -> Keeper:
+    """What finds the collections that restores have kept."""
+    if _kind(site, name) == "qdrant":
+        return KeptPoints(name, _qdrant(site, name))
+    others = frozenset(site.stack.collections) - {name}
+    return KeptCollections(name, vector_store(site, name), others)
 
 
 def _bulk_import(site: Site, name: str) -> BulkImport | None:

@@ -11,6 +11,7 @@ import pytest
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines._blobs import fetcher
 from ops_pipelines.engines.parts.collection_qdrant import QdrantSource, QdrantTarget
+from ops_pipelines.engines.parts.kept import KeptPoints
 from ops_pipelines.engines.ports import silent
 from ops_pipelines.engines.restore import pending_restore, plan_restore, restore
 from ops_pipelines.errors import OpsError, PartFailed, Refused, Unreachable
@@ -67,6 +68,24 @@ def test_it_comes_back_and_the_old_one_is_kept(
     assert kept[0] == "docs_1"
     assert len(filled.collections) == 4, "the same snapshot three times keeps three old ones"
     assert set(kept) | {filled.aliases["docs"]} == set(filled.collections)
+
+
+def test_what_is_kept_goes_and_what_another_alias_leads_to_does_not(
+    filled: QdrantServer, manifest: Manifest, target: QdrantTarget, store: S3Store, tmp_path: Path
+) -> None:
+    keeper = KeptPoints("docs", filled.adapter())
+    assert keeper.kept() == ()
+    for _ in range(2):
+        put_back(manifest, target, store, tmp_path)
+    live = filled.aliases["docs"]
+    assert [one.detail for one in keeper.kept()] == ["1000 points", "1000 points"]
+    filled.aliases["of_somebody"] = "docs_1"
+    [old] = keeper.kept()
+    for name in (live, "docs_1"):
+        with pytest.raises(Refused):
+            keeper.remove(name)
+    keeper.remove(old.name)
+    assert sorted(filled.collections) == sorted(["docs_1", live])
 
 
 def test_a_copy_beside_leaves_the_live_one(

@@ -15,9 +15,10 @@ from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines._blobs import fetcher
 from ops_pipelines.engines.parts.database import DatabaseSource, DatabaseTarget
 from ops_pipelines.engines.parts.encrypted import EncryptedSource, EncryptedTarget
+from ops_pipelines.engines.parts.kept import KeptDatabases
 from ops_pipelines.engines.ports import silent
 from ops_pipelines.engines.restore import pending_restore, plan_restore, restore
-from ops_pipelines.errors import CommandFailed, OpsError, PartFailed
+from ops_pipelines.errors import CommandFailed, OpsError, PartFailed, Refused
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.manifest import Manifest
 from tests.engines.folders import HeldFence, now, snapshot_of
@@ -96,6 +97,32 @@ def test_it_comes_back_and_the_old_one_is_kept(
     assert result.parts[0].kept in beside(postgres, database)
     assert sorted(rows(postgres, name) for name in beside(postgres, database)) == [10, 2000]
     assert not (tmp_path / "scratch/restore").exists() or not list((tmp_path / "scratch/restore").iterdir())
+
+
+def test_what_is_kept_goes_when_nobody_uses_it(
+    postgres: PostgresServer,
+    database: str,
+    manifest: Manifest,
+    target: DatabaseTarget,
+    store: S3Store,
+    tmp_path: Path,
+) -> None:
+    keeper = KeptDatabases("database/litellm", database, postgres.adapter())
+    assert keeper.kept() == ()
+    put_back(manifest, target, store, tmp_path)
+    put_back(manifest, target, store, tmp_path, into="look")
+    [old] = keeper.kept()
+    assert old.size is not None
+    assert old.size > 1_000_000
+    for name in (database, target.leftovers()[0], "postgres"):
+        with pytest.raises(Refused, match="nothing that a restore"):
+            keeper.remove(name)
+    with postgres.connect(old.name), pytest.raises(Refused, match="accessed by other users"):
+        keeper.remove(old.name)
+    assert rows(postgres, old.name) == 2000
+    keeper.remove(old.name)
+    assert keeper.kept() == ()
+    assert rows(postgres, database) == 2000
 
 
 def test_probes_are_asked_again_of_what_was_restored(

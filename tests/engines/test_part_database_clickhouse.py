@@ -11,6 +11,7 @@ import pytest
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines._blobs import fetcher
 from ops_pipelines.engines.parts.database_clickhouse import ClickHouseSource, ClickHouseTarget, Staging
+from ops_pipelines.engines.parts.kept import KeptDatabases
 from ops_pipelines.engines.ports import silent
 from ops_pipelines.engines.restore import pending_restore, plan_restore, restore
 from ops_pipelines.errors import PartFailed, Refused, Unreachable
@@ -95,6 +96,21 @@ def put_back(manifest: Manifest, target: ClickHouseTarget, store: Any, state: Pa
     usual = {"fence": HeldFence()}
     return restore(manifest, {"database/traces": target}, store=store, layout=LAYOUT, state=state, clock=now,
                    **(usual | words))  # fmt: skip
+
+
+def test_what_is_kept_goes_and_the_live_one_stays(
+    clickhouse: ClickHouseServer, manifest: Manifest, target: ClickHouseTarget, store: S3Store, tmp_path: Path
+) -> None:
+    put_back(manifest, target, store, tmp_path)
+    keeper = KeptDatabases("database/traces", "traces", target.server)  # type: ignore[arg-type]
+    [old] = keeper.kept()
+    assert old.size is not None
+    assert old.size > 0
+    with pytest.raises(Refused):
+        keeper.remove("traces")
+    keeper.remove(old.name)
+    assert keeper.kept() == ()
+    assert live(clickhouse) == WHOLE
 
 
 def test_it_comes_back_with_views_that_work_and_the_old_one_is_kept(

@@ -11,6 +11,7 @@ import pytest
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines._blobs import fetcher
 from ops_pipelines.engines.parts.database_redis import RedisSource, RedisTarget
+from ops_pipelines.engines.parts.kept import KeptNumbers
 from ops_pipelines.engines.ports import silent
 from ops_pipelines.engines.restore import plan_restore, restore
 from ops_pipelines.errors import PartFailed, Refused, Unreachable
@@ -165,6 +166,25 @@ def test_a_snapshot_that_counted_what_was_kept_is_still_restored(
     put_back(later, target, store, tmp_path)
     assert everything(redis_server) == before
     assert target.leftovers() == ()
+
+
+def test_what_is_kept_goes_by_its_name_and_nothing_else_does(
+    redis_server: RedisServer, manifest: Manifest, target: RedisTarget, store: S3Store, tmp_path: Path
+) -> None:
+    put_back(manifest, target, store, tmp_path)
+    put_back(manifest, target, store, tmp_path, into="drill")
+    live = [everything(redis_server, number) for number in (0, 3)]
+    keeper = KeptNumbers("cache", redis_server.adapter())
+    assert KeptNumbers("other", redis_server.adapter()).kept() == ()
+    assert [one.detail for one in keeper.kept()] == ["once logical database 0", "once logical database 3"]
+    for name in ("cache@0", "0", keeper.kept()[0].name.replace("@1", "@0")):
+        with pytest.raises(Refused):
+            keeper.remove(name)
+    for one in keeper.kept():
+        keeper.remove(one.name)
+    assert [redis_server.client(number).dbsize() for number in (1, 2)] == [0, 0]
+    assert [everything(redis_server, number) for number in (0, 3)] == live
+    assert (keeper.kept(), target.leftovers()) == ((), ("cache__restore_drill",))
 
 
 def test_a_copy_beside_leaves_the_live_keys(

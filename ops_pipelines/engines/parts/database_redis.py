@@ -217,7 +217,8 @@ class RedisTarget:
             if number is None:
                 raise PartFailed(
                     f"{part.key}: {self.server.at} has {found.databases} logical databases, and no empty one is left",
-                    remedy="empty those that earlier restores kept (FLUSHDB), or give the server more (`databases`)",
+                    remedy="remove what earlier restores kept (`ops-pipelines kept STACK`), or give the server more "
+                    "(`databases`)",
                 )
             claimed[of] = number
         return claimed
