@@ -70,8 +70,40 @@ class _State:
 
 def unfinished(project: Project, bench: Bench) -> bool:
     """Whether a killed deploy left a new version, or a proxy that reads a file that names one."""
-    there = {one.service for one in bench.hands.engine.containers(project.name)}
-    return bool(left_over(project, there) or [one for one in astray(bench.proxies) if one.users])
+    return bool(_left(project, bench) or _moved(bench))
+
+
+def finish(
+    project: Project,
+    bench: Bench,
+    *,
+    within: float,
+    drain_for: float,
+    fence: Fence,
+    progress: Progress = silent,
+) -> None:
+    """Settle what a killed deploy left; `project` is the recorded one. Does nothing where it left nothing."""
+    mend_idle(bench.proxies)
+    if _moved(bench):
+        settle(project, bench, within=within, drain_for=drain_for, fence=fence, progress=progress)
+    elif left := _left(project, bench):
+        # The declared service has the traffic, old or new, and runs: it was well when the file was changed to name it.
+        # Whether the proxies were told is not known, so they are told again.
+        fence.check()
+        _drained(project.name, bench, point(bench.proxies, {}), drain_for)
+        for one in bench.hands.engine.containers(project.name):
+            if one.service in left:
+                fence.check()
+                bench.hands.engine.stop(one.name)
+                bench.hands.engine.remove(one.name)
+
+
+def _left(project: Project, bench: Bench) -> tuple[str, ...]:
+    return left_over(project, {one.service for one in bench.hands.engine.containers(project.name)})
+
+
+def _moved(bench: Bench) -> bool:
+    return any(one.users for one in astray(bench.proxies))
 
 
 def settle(
@@ -89,6 +121,7 @@ def settle(
     mend_idle(bench.proxies)
     tool, file = bench.hands.compose(project), bench.hands.place(project)
     fence.check()
+    compose.tidy(project, bench.hands)
     progress("settle", 0, 3, "steps")
     proxies = {service for one in bench.proxies.files() for _, service in one.users}
     if first := apart_from(project, proxies):

@@ -68,6 +68,7 @@ class Engine(Protocol):
     def log_tail(self, container: str, lines: int = 30) -> str: ...
     def remove(self, container: str) -> None: ...
     def rename(self, container: str, name: str) -> None: ...
+    def stop(self, container: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def deploy(
     return Deployed(steps, revision, (*findings, *asked), time.monotonic() - begun)
 
 
-def _tidy(project: Project, hands: Hands) -> None:
+def tidy(project: Project, hands: Hands) -> None:
     """Clear away what a deploy that was killed left half made: Compose stumbles over it."""
     seen = hands.engine.containers(project.name)
     _, go = tidied(seen)
@@ -176,7 +177,7 @@ def _tidy(project: Project, hands: Hands) -> None:
 
 
 def _apply(project: Project, hands: Hands, within: float, progress: Progress) -> None:
-    _tidy(project, hands)
+    tidy(project, hands)
     hands.compose(project).up(hands.place(project), within=within)
     await_healthy(project, hands, within, progress)
 

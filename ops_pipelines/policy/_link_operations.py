@@ -128,7 +128,9 @@ def operation_links(stack: Stack) -> Iterator[LinkProblem]:
                 "backup.lease", f"{backup.lease:g} s", "a slow answer of the store would lose the lease",
                 f"make it {_LEASE:g}s or longer",
             )  # fmt: skip
-        yield from _url("backup.endpoint", backup.endpoint, "no bucket could be reached", "null for Amazon's")
+        yield from url_link(
+            "backup.endpoint", backup.endpoint, "no bucket could be reached", "null for Amazon's"
+        )
     if stack.smoke is not None:
         yield from _smoke(stack)
     for index, secret in enumerate(stack.notify.urls):
@@ -265,10 +267,11 @@ def _source(path: str, source: str, ports: Mapping[str, int]) -> Iterator[LinkPr
                 known_words(port, ports, "ports of the component"),
             )  # fmt: skip
     if source and "{" not in source:
-        yield from _url(path, source, "no reading could be taken")
+        yield from url_link(path, source, "no reading could be taken")
 
 
-def _url(path: str, text: str | None, breaks: str, other: str = "") -> Iterator[LinkProblem]:
+def url_link(path: str, text: str | None, breaks: str, other: str = "") -> Iterator[LinkProblem]:
+    """A problem where a text is no URL of a server."""
     if text is None:
         return
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops_pipelines.errors import DeclarationError
+from ops_pipelines.policy._link_bluegreen import bluegreen_links
 from ops_pipelines.policy._link_data import collection_links, model_links
 from ops_pipelines.policy._link_operations import (
     database_links,
@@ -40,6 +41,7 @@ def link_problems(stack: Stack) -> tuple[LinkProblem, ...]:
         *safeguard_links(stack),
         *operation_links(stack),
         *scaling_links(stack),
+        *bluegreen_links(stack),
         *time_links(stack),
     ]
     if stack.target.kind == "process" and not any(problem.path.startswith("components") for problem in found):

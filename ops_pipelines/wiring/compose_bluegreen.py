@@ -13,7 +13,6 @@ from ops_pipelines.adapters.live_proxies import LiveProxies
 from ops_pipelines.adapters.machine import LocalMachine
 from ops_pipelines.adapters.traffic import HaproxyCounters, NginxLog, PrometheusQueries
 from ops_pipelines.engines import bluegreen as engine
-from ops_pipelines.engines._bluegreen_move import mend_idle
 from ops_pipelines.engines.bluegreen import Bench, Move
 from ops_pipelines.engines.ports import Fence, Progress, Traffic
 from ops_pipelines.errors import UsageError
@@ -149,12 +148,9 @@ def bench(here: ComposeSite) -> Bench:
 
 
 def finish(here: ComposeSite, project: Project, *, within: float, fence: Fence, progress: Progress) -> None:
-    """Undo what a killed move left, with `project` as what is to run; does nothing where it left nothing."""
-    tools = bench(here)
-    mend_idle(tools.proxies)
-    if engine.unfinished(project, tools):
-        longest = max((one.drain for one in declared(here).values()), default=0.0)
-        engine.settle(project, tools, within=within, drain_for=longest, fence=fence, progress=progress)
+    """Settle what a killed move left, `project` being the recorded one; does nothing where it left nothing."""
+    longest = max((one.drain for one in declared(here).values()), default=0.0)
+    engine.finish(project, bench(here), within=within, drain_for=longest, fence=fence, progress=progress)
 
 
 def is_unfinished(here: ComposeSite, project: Project) -> bool:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import http.client
+import http.server
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 import yaml
 
+from ops_pipelines.errors import DeployFailed
 from ops_pipelines.settings import load_settings
 from ops_pipelines.wiring import deployments, revisions
 from ops_pipelines.wiring.site import Site, load_fleet
+from tests.integration import kill_bluegreen
 from tests.parts import require
 from tests.servers.docker import IMAGE, Docker
 from tests.servers.seaweed import Seaweed
@@ -23,6 +31,7 @@ from tests.waiting import free_ports, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+ROOT = Path(__file__).parents[2]
 HAPROXY, NGINX = "ops-test/haproxy:1", "ops-test/nginx:1"
 SERVE = (
     "mkdir -p /w/cgi-bin && echo {word} > /w/index.html && "
@@ -148,6 +157,11 @@ class Stand:
 
     def deploy(self, **more: Any) -> deployments.DeployResult:
         return deployments.deploy(self.write(), by="test", **more)
+
+    def plan_moves(self, **more: Any) -> bool:
+        """Whether a deploy would start a version beside."""
+        steps = deployments.plan(self.write(), **more).steps
+        return any(step.subject == "component/app-green" for step in steps)
 
     @property
     def page(self) -> str:
@@ -282,3 +296,141 @@ def test_a_new_version_gets_the_traffic_and_no_request_is_lost(stand: Stand) -> 
     assert newest is not None
     assert "blue-green (app: 0 of" in newest.note
     assert deployments.plan(stand.write()).empty
+
+
+def deployed(stand: Stand) -> None:
+    """The first version stands, and the door is open."""
+    stand.deploy()
+    until(lambda: answers(stand, "one"), what="the door to open", seconds=20)
+
+
+def test_a_version_that_fails_under_traffic_goes_back_by_itself(stand: Stand) -> None:
+    deployed(stand)
+    stand.word, stand.status = "two", "Status: 500 Broken\\\\r\\\\n"
+    with Load(stand.door, keep=False) as load:
+        with pytest.raises(
+            DeployFailed, match=r"traffic went back to the old version: app: \d+ of \d+ requests"
+        ) as found:
+            stand.deploy()
+        until(lambda: answers(stand, "one"), what="the old version to answer", seconds=10)
+    assert "the earlier revision was put back and is healthy" in found.value.message
+    assert set(load.bad) == {"500"}, "its own failures reached somebody, and nothing else did"
+    assert load.versions == ["one"]
+    assert stand.services == {"app", "door"}
+    newest = revisions.newest(stand.write())
+    assert newest is not None
+    assert newest.number == 1
+
+
+def test_a_version_that_is_never_well_gets_no_traffic(stand: Stand) -> None:
+    deployed(stand)
+    stand.app = {"healthcheck": {"test": ["CMD", "false"], "interval": "0.2s", "retries": 2}}
+    before = stand.started
+    with Load(stand.door, keep=True) as load, pytest.raises(DeployFailed, match="app-green"):
+        stand.deploy()
+    assert load.bad == []
+    assert stand.started == before, "the old version was not touched"
+
+
+def test_readings_that_end_take_the_traffic_back(stand: Stand) -> None:
+    deployed(stand)
+    stand.word = "two"
+    stand.rule |= {"watch": "30s", "unknown_for": "1s"}
+    with relay(stand) as page, Load(stand.door, keep=True) as load:
+        stand.rule["readings"] = {**stand.rule["readings"], "url": page.url}
+        with pytest.raises(DeployFailed, match=r"how it does is unknown since .*410"):
+            stand.deploy()
+        until(lambda: answers(stand, "one"), what="the old version to answer", seconds=10)
+    assert page.served > Page.LAST
+    assert load.bad == []
+    assert stand.services == {"app", "door"}
+
+
+def test_a_quiet_stack_is_probed_and_without_it_goes_back(stand: Stand) -> None:
+    deployed(stand)
+    stand.word = "two"
+    stand.rule |= {"requests": 1}
+    with pytest.raises(DeployFailed, match="only 0 requests in 2 s"):
+        stand.deploy()
+    stand.rule |= {"probe": f"http://127.0.0.1:{stand.door}/cgi-bin/ask", "automatic": False}
+    assert not stand.plan_moves()
+    assert stand.plan_moves(blue_green=True)
+    assert stand.deploy(blue_green=True).watched[0].judgement.verdict == "promote"
+    assert answers(stand, "two")
+
+
+class Relay(http.server.BaseHTTPRequestHandler):
+    """HAProxy's page, until it is gone."""
+
+    def do_GET(self) -> None:
+        page: Page = self.server.page  # type: ignore[attr-defined]
+        page.served += 1
+        if page.served > Page.LAST:
+            self.send_error(410)
+            return
+        text = httpx.get(page.real, timeout=5).content
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@dataclass
+class Page:
+    """A page that is gone after so many answers."""
+
+    real: str
+    url: str = ""
+    served: int = 0
+    LAST: ClassVar[int] = 12
+
+
+@contextmanager
+def relay(stand: Stand) -> Iterator[Page]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Relay)
+    page = Page(f"http://127.0.0.1:{stand.stats}/metrics", f"http://127.0.0.1:{server.server_port}/metrics")
+    server.page = page  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield page
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+STEPS = {
+    "the file is changed, the proxy not told": ("reload", "old"),
+    "the old version is gone, the traffic is with green": ("settle:1", "old"),
+    "the traffic is back, green still there": ("settle:2", "new"),
+}
+
+
+@pytest.mark.parametrize("stand", ["haproxy"], indirect=True)
+def test_a_kill_at_any_step_leaves_a_version_that_serves(stand: Stand) -> None:
+    deployed(stand)
+    stand.rule |= {"watch": "1s"}
+    for count, (words, (step, stays)) in enumerate(STEPS.items()):
+        old, stand.word = stand.word, f"v{count}"
+        site = stand.write()
+        with Load(stand.door, keep=True) as load:
+            killed = subprocess.run(
+                [sys.executable, "-m", "tests.integration.kill_bluegreen", step],
+                env={**os.environ, **stand.environ, "PYTHONPATH": str(ROOT)}, cwd=stand.folder,
+                capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+            assert killed.returncode == -signal.SIGKILL, f"{words}: {killed.stdout}\n{killed.stderr}"
+            assert stand.page in (old, stand.word), words
+            assert any("was killed" in one for one in deployments.plan(site).warnings), words
+            kill_bluegreen.finish(site)
+            assert stand.page == (stand.word if stays == "new" else old), words
+        assert load.bad == [], words
+        assert stand.services == {"app", "door"}, words
+        assert not any("was killed" in one for one in deployments.plan(site).warnings), words
+        stand.word = stand.page
+    done = stand.deploy()
+    assert done.recorded, (
+        "what had the traffic at the last kill is recorded by the next deploy, and not made anew"
+    )
+    assert done.plan.empty
