@@ -237,7 +237,8 @@ class ClickHouse:
         headers = {"X-ClickHouse-User": self.user}
         if self.password is not None:
             headers["X-ClickHouse-Key"] = self.password
-        words = {**(settings or {}), **({"database": database} if database else {})}
+        # Without one it is `default`, which is not there in the middle of its own switch.
+        words = {**(settings or {}), "database": database or "system"}
         remedy = "check its address, user, password and rights, and what it says"
         try:
             with client(self.address, timeout=600.0, headers=headers) as http:

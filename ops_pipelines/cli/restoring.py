@@ -83,7 +83,7 @@ def restore(
         return restore_model(models.held(site, snapshot), site, wish, apply=apply, as_json=as_json)
     if bucket_url:
         opened = bucket.open_bucket(bucket_url, endpoint, region, context.settings)
-        return _restore_files(opened, stack, snapshot, wanted, into, apply=apply, as_json=as_json)
+        return _restore_files(opened, stack, snapshot, wish, apply=apply, as_json=as_json)
     site = context.site(stack)
     plan = snapshots.plan_restore(site, snapshot, parts=wanted, into=into, only=only, allow_wrong=allow_wrong)
     if not apply:
@@ -121,22 +121,25 @@ def _restore_files(
     opened: bucket.OpenBucket,
     stack: str,
     snapshot: str,
-    wanted: list[str] | None,
-    into: str | None,
+    wish: Wish,
     *,
     apply: bool,
     as_json: bool,
 ) -> int:
+    wanted, into, allow_wrong = list(wish.parts) or None, wish.into, wish.allow_wrong
     if into is None:
         raise UsageError(
             "a restore from the bucket alone needs a folder", remedy="name one: --into ./restored"
         )
-    plan = bucket.plan_restore(opened, stack, snapshot, parts=wanted, into=Path(into))
+    place = Path(into)
+    plan = bucket.plan_restore(opened, stack, snapshot, parts=wanted, into=place, allow_wrong=allow_wrong)
     if not apply:
         show_dry(plan, as_json=as_json)
         return 0
     with progress() as report:
-        written = bucket.restore(opened, stack, snapshot, parts=wanted, into=Path(into), progress=report)
+        written = bucket.restore(
+            opened, stack, snapshot, parts=wanted, into=place, allow_wrong=allow_wrong, progress=report
+        )
     if as_json:
         show_json({"snapshot": snapshot, "into": into, "parts": written})
     else:

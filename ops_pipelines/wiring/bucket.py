@@ -6,7 +6,7 @@ the modes and links that it had. A part is there whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from ops_pipelines.policy.manifest import Manifest, Part
 from ops_pipelines.policy.plan import Finding, Plan, Step
 from ops_pipelines.settings import Settings
 from ops_pipelines.stack.references import SecretRef, resolve
+from ops_pipelines.wiring import needed_secrets
 from ops_pipelines.wiring._bucket_parts import chosen_parts, destination, free_bytes, write_part
 from ops_pipelines.wiring.connect import bucket_credentials
 from ops_pipelines.wiring.encryption import identity_texts, unopened
@@ -112,7 +113,13 @@ def verify(
 
 
 def plan_restore(
-    opened: OpenBucket, stack: str, snapshot: str, *, parts: Sequence[str] | None = None, into: Path
+    opened: OpenBucket,
+    stack: str,
+    snapshot: str,
+    *,
+    parts: Sequence[str] | None = None,
+    into: Path,
+    allow_wrong: Collection[str] = (),
 ) -> Plan:
     """Which folders `restore` would make, and how many bytes it would bring. Nothing is written.
 
@@ -126,7 +133,8 @@ def plan_restore(
     needed, free = sum(part.size for part in chosen), free_bytes(into)
     short = free is not None and needed > free
     warnings: tuple[str, ...] = (f"{needed} bytes are needed, and {into} has {free} free",) if short else ()
-    warnings += (*unopened(opened.opener, chosen), *_needed_secrets(opened, manifest, chosen))
+    secrets = needed_secrets.warnings(_needed_secrets(opened, manifest, chosen, allow_wrong))
+    warnings += (*unopened(opened.opener, chosen), *secrets)
     return Plan(f"Restore {manifest.snapshot} of {stack} as files into {into}", steps, warnings)
 
 
@@ -137,6 +145,7 @@ def restore(
     *,
     parts: Sequence[str] | None = None,
     into: Path,
+    allow_wrong: Collection[str] = (),
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Write parts of a snapshot as files below `into`, every digest checked; what was written, part by part.
@@ -144,14 +153,18 @@ def restore(
     A part appears when all of it is there; a run that was cut off is gone on with by the next. Raises UsageError
     (see `plan_restore`), SnapshotUnknown, SnapshotDamaged before anything is written, ChecksumMismatch or
     PartFailed where a part could not be brought: those before it stay, it does not appear. IdentityMissing where
-    nothing here opens a part, before anything is written."""
+    nothing here opens a part, SecretMismatch where a secret that a part needs is set here to another value than that of
+    then (but for those of `allow_wrong`), before anything is written."""
     manifest = _manifest(opened, stack, snapshot)
     chosen = chosen_parts(manifest, parts)
     for part in chosen:
         if part.recipients:
             opened.opener.require(part.recipients, part.key)
         destination(into, part)
-    for words in _needed_secrets(opened, manifest, chosen):
+    secrets = _needed_secrets(opened, manifest, chosen, allow_wrong)
+    # Files do no harm without the secret: one that is not set here is told, one that is another is refused.
+    needed_secrets.require([one for one in secrets if one.ok is False])
+    for words in needed_secrets.warnings(secrets):
         log.warning("secret", stack_name=stack, found=words)
     free, needed = free_bytes(into), sum(part.size for part in chosen)
     if free is not None and needed > free:
@@ -176,9 +189,10 @@ def restore(
     ]
 
 
-def _needed_secrets(opened: OpenBucket, manifest: Manifest, parts: Sequence[Part]) -> tuple[str, ...]:
-    """Secrets without which the parts cannot be read once they are in use again, where they are not right here."""
-
+def _needed_secrets(
+    opened: OpenBucket, manifest: Manifest, parts: Sequence[Part], allowed: Collection[str]
+) -> tuple[Finding, ...]:
+    """Secrets without which the parts cannot be read once they are in use again, as they are here."""
     environ = opened.settings.environ if opened.settings else {}
 
     def value(name: str, reference: str | None) -> str:
@@ -186,8 +200,7 @@ def _needed_secrets(opened: OpenBucket, manifest: Manifest, parts: Sequence[Part
             raise SecretMissing(f"nothing says where {name} was kept", remedy="")
         return resolve(SecretRef.parse(reference), environ, Path.cwd()).get_secret_value()
 
-    found = secret_findings(manifest.secrets, parts, value)
-    return tuple(f"{one.subject}: {one.message}" for one in found if one.ok is not True)
+    return secret_findings(manifest.secrets, parts, value, allowed)
 
 
 def held(opened: OpenBucket, stack: str, snapshot: str) -> Held:

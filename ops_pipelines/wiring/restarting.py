@@ -14,7 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from ops_pipelines.engines.ports import Fence, Fetch, PartTarget, Progress
+from ops_pipelines.engines.parts._forwarding import Forwarding
+from ops_pipelines.engines.ports import Fence, PartTarget
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.manifest import Part
 from ops_pipelines.policy.plan import Finding, Step
@@ -126,33 +127,10 @@ class Rest:
 
 
 @dataclass(frozen=True)
-class WhileAtRest:
-    """A PartTarget whose servers rest during the switch."""
+class WhileAtRest(Forwarding):
+    """A PartTarget whose servers rest during the switch; they go on while it is staged."""
 
-    inner: PartTarget
     rest: Rest
-
-    @property
-    def kind(self) -> str:
-        """That of the part."""
-        return self.inner.kind
-
-    @property
-    def name(self) -> str:
-        """That of the part."""
-        return self.inner.name
-
-    def plan(self, part: Part, into: str | None) -> tuple[Step, ...]:
-        """As the part's own."""
-        return self.inner.plan(part, into)
-
-    def stage(self, part: Part, into: str | None, fetch: Fetch, progress: Progress) -> str:
-        """As the part's own: the servers go on meanwhile."""
-        return self.inner.stage(part, into, fetch, progress)
-
-    def check(self, part: Part, place: str, *, full: bool) -> tuple[Finding, ...]:
-        """As the part's own."""
-        return self.inner.check(part, place, full=full)
 
     def switch(self, part: Part, place: str) -> str:
         """Stop the servers, switch, start them, whatever came of it."""
@@ -161,11 +139,3 @@ class WhileAtRest:
             return self.inner.switch(part, place)
         finally:
             self.rest.end()
-
-    def discard(self, place: str) -> None:
-        """As the part's own."""
-        self.inner.discard(place)
-
-    def leftovers(self) -> tuple[str, ...]:
-        """As the part's own."""
-        return self.inner.leftovers()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,51 @@ def test_a_cut_off_blob_in_the_bucket_is_sent_again(
     store.put(LAYOUT.blob(digest(b"bee")), b"be")
     assert snap(store, scratch, source).uploaded == 3
     assert store.get(LAYOUT.blob(digest(b"bee")))[0] == b"bee"
+
+
+def test_a_full_backup_reads_all_content_back(store: S3Store, source: FolderSource, scratch: Path) -> None:
+    snap(store, scratch, source)
+    store.put(LAYOUT.blob(digest(b"bee")), b"eeb")  # as long as before: a listing does not tell
+    before = manifests(store)
+    with pytest.raises(SnapshotDamaged, match=digest(b"bee")):
+        snap(store, scratch, source, full=True)
+    assert manifests(store) == before
+    snap(store, scratch, source)
+    assert len(manifests(store)) == len(before) + 1, (
+        "what was there before is looked at by `verify`, or by a full one"
+    )
+
+
+class Clocked:
+    """A store at which each file that is sent takes a minute."""
+
+    def __init__(self, store: S3Store) -> None:
+        self.store, self.sent = store, 0
+
+    def clock(self) -> datetime:
+        return now() + timedelta(minutes=self.sent)
+
+    def put_file(self, key: str, path: Path, **words: Any) -> None:
+        self.store.put_file(key, path, **words)
+        self.sent += 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+
+def test_a_backup_that_takes_too_long_sends_nothing_more_and_the_next_goes_on(
+    store: S3Store, tmp_path: Path, scratch: Path
+) -> None:
+    files = {f"file {number}": b"%d" % number for number in range(6)}
+    source, slow = FolderSource("files", write_files(tmp_path / "live", files)), Clocked(store)
+    words = {"clock": slow.clock, "parallel": 1}
+    with pytest.raises(PartFailed, match=r"not done within 150 s, its `transfer.time_limit`"):
+        snap(slow, scratch, source, time_limit=150, **words)
+    assert slow.sent == 3
+    assert manifests(store) == []
+    slow.sent = 0
+    assert snap(slow, scratch, source, time_limit=200, **words).uploaded == 3
+    assert slow.sent == 3, "what was sent is not sent again"
 
 
 def test_leftovers_of_a_killed_run_are_removed(store: S3Store, source: FolderSource, scratch: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,84 @@ def test_it_comes_back_with_views_that_work_and_the_old_one_is_kept(
     assert clickhouse.ask(active) == [[0]], "after a restart they would fill the live tables"
     assert target.leftovers() == ()
     assert list(store.list("staging/")) == []
+
+
+@pytest.fixture
+def default(
+    clickhouse: ClickHouseServer, seaweed: Seaweed, bucket: str, store: S3Store, tmp_path: Path
+) -> Iterator[tuple[Manifest, ClickHouseTarget]]:
+    """The database that a server has from the start, as Langfuse uses it, backed up and then spoilt."""
+    for line in (
+        "CREATE TABLE default.events (id UInt64) ENGINE = MergeTree ORDER BY id",
+        "CREATE TABLE default.totals (n UInt64) ENGINE = MergeTree ORDER BY n",
+        "CREATE MATERIALIZED VIEW default.fill TO default.totals AS SELECT count() AS n FROM default.events",
+        "INSERT INTO default.events SELECT number FROM numbers(100)",
+    ):
+        clickhouse.ask(line)
+    adapter, staging = clickhouse.adapter(seaweed, bucket), Staging(store, "staging/demo/")
+    part = ClickHouseSource("traces", "default", adapter, staging)
+    manifest = snapshot_of([part], store, tmp_path / "scratch")
+    clickhouse.ask("TRUNCATE TABLE default.events")
+    yield manifest, ClickHouseTarget("traces", "default", adapter, staging, tmp_path / "restore")
+    for name in adapter.databases():
+        if name.startswith("default"):
+            adapter.drop(name)
+    clickhouse.ask("CREATE DATABASE default ENGINE = Atomic", database="system")
+
+
+def right(clickhouse: ClickHouseServer, kept: str) -> None:
+    """The restored `default` answers, its view works, and the old one is kept with its view at rest."""
+    assert clickhouse.ask("SELECT count() FROM default.events") == [[100]]
+    clickhouse.ask("INSERT INTO default.events VALUES (7)")
+    assert clickhouse.ask("SELECT sum(n) FROM default.totals") == [[101]]
+    assert clickhouse.ask(f"SELECT count() FROM {kept}.events") == [[0]]
+    of = f"SELECT count() FROM system.tables WHERE database = '{kept}' AND engine = 'MaterializedView'"
+    assert clickhouse.ask(of) == [[0]]
+
+
+def test_the_database_that_a_server_begins_with_comes_back(
+    default: tuple[Manifest, ClickHouseTarget], clickhouse: ClickHouseServer, store: S3Store, tmp_path: Path
+) -> None:
+    manifest, target = default
+    kept = put_back(manifest, target, store, tmp_path).parts[0].kept
+    assert kept.startswith("default__before_")
+    right(clickhouse, kept)
+    assert target.leftovers() == ()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_switch_that_was_killed_between_its_renames_goes_on(
+    default: tuple[Manifest, ClickHouseTarget],
+    clickhouse: ClickHouseServer,
+    store: S3Store,
+    tmp_path: Path,
+    restarted: bool,
+) -> None:
+    manifest, target = default
+
+    class Killed(Exception):
+        pass
+
+    class Dies:
+        """The server, at which a process dies before the second rename."""
+
+        renames = 0
+
+        def __getattr__(self, name: str) -> Any:
+            self.renames += name == "rename"
+            if self.renames == 2:
+                raise Killed
+            return getattr(target.server, name)
+
+    with pytest.raises(Killed):
+        put_back(manifest, replace(target, server=Dies()), store, tmp_path)
+    assert "default" not in target.server.databases()
+    if restarted:  # it makes what it cannot do without
+        clickhouse.ask("CREATE DATABASE default ENGINE = Atomic", database="system")
+    kept = put_back(manifest, target, store, tmp_path).parts[0].kept
+    assert [name for name in target.server.databases() if "__before_" in name] == [kept]
+    right(clickhouse, kept)
+    assert target.leftovers() == ()
 
 
 def test_an_unchanged_part_is_not_stored_again(

@@ -108,6 +108,23 @@ def test_young_waste_stays(store: S3Store) -> None:
     assert sweep_plan(store, LAYOUT).empty
 
 
+def test_what_a_killed_run_left_on_its_way_to_a_server_goes_once_it_is_old(store: S3Store) -> None:
+    commit(store)
+    before = keys(store)
+    left = [
+        f"{LAYOUT.staging('chat', 'traces')}{name}" for name in ("backup/.backup", "backup/data/t/count.txt")
+    ]
+    for key in left:
+        store.put(key, b"on its way")
+    store.put("staging/theirs", b"somebody's")
+    assert do_sweep(store, timedelta(hours=24)).empty, "a server may still read it"
+    plan = do_sweep(store)
+    assert [(step.verb, step.subject) for step in plan.steps] == [
+        ("remove", f"staging/{key}") for key in left
+    ]
+    assert keys(store) == sorted([*before, "staging/theirs"])
+
+
 def test_after_a_prune_only_its_own_content_goes(store: S3Store) -> None:
     old = commit(store, days_ago=50, contents=(b"shared", b"old"))
     new = commit(store, contents=(b"shared", b"new"))

@@ -17,7 +17,7 @@ import yaml
 
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.errors import DeployFailed, LeaseHeld, PreflightFailed, RevisionUnknown, UsageError
-from ops_pipelines.wiring import deployments, revisions
+from ops_pipelines.wiring import deployments, revisions, snapshots
 from ops_pipelines.wiring.connect import lease
 from ops_pipelines.wiring.site import Site
 from tests.integration.compose_web import BACK, SECRET, Stand, web_stand
@@ -140,6 +140,19 @@ def test_no_secret_is_kept_on_disk_or_in_the_bucket(stand: Stand, seaweed: Seawe
     assert [key for key in keys if SECRET.encode() in store.get(key)[0]] == []
     inside = stand.docker.run("exec", f"{stand.project}-web-1", "sh", "-c", "echo $URL")
     assert inside == f"pg://u:{SECRET}@db/x"
+
+
+def test_the_rendered_project_comes_back_with_the_configuration(stand: Stand) -> None:
+    stand.services["web"]["environment"] = {"URL": "pg://u:${WEB_PASSWORD}@db/x"}
+    site = stand.write()
+    manifest = snapshots.backup(site, by="test")
+    snapshots.restore(site, manifest.snapshot, parts=["configuration"], by="test")
+    place = site.state / "configuration" / manifest.snapshot
+    project = yaml.safe_load((place / "artifact" / "compose.yaml").read_text())
+    assert project == yaml.safe_load(deployments.artifact(site).text)
+    assert project["services"].keys() == stand.services.keys()
+    for path in place.rglob("*"):
+        assert path.is_dir() or SECRET not in path.read_text()
 
 
 def test_preflight_names_all_that_is_missing(stand: Stand) -> None:

@@ -14,6 +14,9 @@ from chdb import session
 
 folder, port, user, password = sys.argv[1:]
 engine, lock = session.Session(folder), Lock()
+# A server keeps `default` as it keeps any database; the engine alone has one that cannot be renamed.
+for statement in ("USE system", "DROP DATABASE default SYNC", "CREATE DATABASE default ENGINE = Atomic"):
+    engine.query(statement)
 
 
 class Handler(BaseHTTPRequestHandler):

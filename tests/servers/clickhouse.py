@@ -42,10 +42,10 @@ class ClickHouseServer:
         }
         return ClickHouse(**(words | changes))
 
-    def ask(self, query: str) -> list[Any]:
+    def ask(self, query: str, *, database: str = "default") -> list[Any]:
         """Rows, to look past our own code."""
         answer = httpx.post(
-            self.address, content=query, params={"default_format": "JSONCompactEachRow"},
+            self.address, content=query, params={"default_format": "JSONCompactEachRow", "database": database},
             headers={"X-ClickHouse-User": USER, "X-ClickHouse-Key": PASSWORD}, timeout=60,
         )  # fmt: skip
         assert answer.is_success, answer.text

@@ -20,8 +20,9 @@ from ops_pipelines.errors import (
     SecretMismatch,
     Unreachable,
 )
+from ops_pipelines.settings import load_settings
 from ops_pipelines.stack.safeguards import Hook
-from ops_pipelines.wiring import drills, hooks, snapshots
+from ops_pipelines.wiring import bucket, drills, hooks, snapshots
 from ops_pipelines.wiring.site import Site
 from tests.waiting import until
 from tests.wiring.stand import Stand
@@ -44,6 +45,30 @@ def declare(stand: Stand, **cache: Any) -> Site:
 def everything_in(stand: Stand) -> bytes:
     """All bytes of the bucket."""
     return b"".join(b"".join(stand.store.stream(info.key)) for info in stand.store.list(""))
+
+
+@pytest.mark.parametrize(
+    ("here", "allow", "refused", "told"),
+    [(SALT, (), False, ""), (None, (), False, "missing here"), (OTHER, (), True, "another one"),
+     (OTHER, ("salt-key",), False, "another one")],
+)  # fmt: skip
+def test_with_the_bucket_alone_a_secret_that_is_another_one_is_refused(
+    stand: Stand, here: str | None, allow: tuple[str, ...], refused: bool, told: str
+) -> None:
+    manifest = snapshots.backup(declare(stand), by="test")
+    settings = load_settings({} if here is None else {"SALT_KEY": here}, cwd=stand.folder / "elsewhere")
+    opened, into = bucket.OpenBucket(stand.store, stand.layout, settings), stand.folder / "restored"
+    words = {"into": into, "parts": ["model_cache/models"], "allow_wrong": allow}
+    warnings = " ".join(bucket.plan_restore(opened, "chat", manifest.snapshot, **words).warnings)
+    assert (told in warnings) if told else not warnings
+    if refused:
+        with pytest.raises(SecretMismatch, match="salt-key: is another one") as raised:
+            bucket.restore(opened, "chat", manifest.snapshot, **words)
+        assert "--allow-wrong-secret salt-key" in raised.value.remedy
+        assert not into.exists()
+        return
+    bucket.restore(opened, "chat", manifest.snapshot, **words)
+    assert (into / "model_cache" / "models" / "weights.bin").exists()
 
 
 def test_the_same_secret_is_right_and_never_in_the_bucket(stand: Stand) -> None:

@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from ops_pipelines.adapters._s3_rate import Rate
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines import snapshots as engine
 from ops_pipelines.engines.attempts import read_attempt
@@ -29,6 +32,7 @@ from ops_pipelines.policy.processes import ProcessStatus
 from ops_pipelines.wiring import parts, process_target, snapshots
 from ops_pipelines.wiring.connect import lease
 from ops_pipelines.wiring.restarting import Rest, restart_steps
+from tests.cli.run import CommandLine
 from tests.engines import snapshot_kit
 from tests.engines.snapshot_kit import FreeFence
 from tests.wiring.stand import Stand
@@ -42,6 +46,76 @@ def marks(stand: Stand) -> dict[str, dict[str, Any] | None]:
 
 
 # --- backup ---
+
+
+def test_all_that_a_stack_was_and_how_it_was_filled_in_comes_back_with_its_configuration(
+    stand: Stand,
+) -> None:
+    stand.environ |= {"ZONE": "eu-7", "KEY_OF_ALL": "sk-of-all-the-models"}
+    settings = {"model_list": [{"model_name": "chat", "litellm_params": {"model": "ollama/llama3"}}]}
+    site = stand.change(
+        secrets={**stand.declared["secrets"], "master": "${KEY_OF_ALL}"},
+        components={
+            "web": stand.web(environment={"ZONE": "${ZONE}"}, secrets={"KEY": "master"}),
+            "gateway": {"kind": "litellm", "address": "http://127.0.0.1:9", "settings": settings},
+        },
+    )
+    manifest = snapshots.backup(site, by="test")
+    snapshots.restore(site, manifest.snapshot, parts=["configuration/chat"], by="test")
+    place = site.state / "configuration" / manifest.snapshot
+    found = {
+        path.relative_to(place).as_posix(): path.read_text() for path in place.rglob("*") if path.is_file()
+    }
+    assert found.keys() == {
+        "files/stack.yaml", "artifact/declaration.json", "artifact/programs.json", "artifact/gateway.litellm.yaml",
+    }  # fmt: skip
+    assert found["files/stack.yaml"] == site.loaded.path.read_text()
+    assert '"ZONE": "${ZONE}"' in found["files/stack.yaml"]
+    live = json.loads(found["artifact/declaration.json"])
+    assert live["components"]["web"]["environment"] == {"ZONE": "eu-7"}
+    [program] = json.loads(found["artifact/programs.json"])
+    assert program["environment"]["ZONE"] == "eu-7"
+    assert yaml.safe_load(found["artifact/gateway.litellm.yaml"]) == settings
+    assert not [name for name, text in found.items() if "sk-of-all-the-models" in text]
+
+
+def test_a_bandwidth_is_kept_to_by_all_that_is_sent_and_read(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[int] = []
+
+    def take(self: Rate, size: int) -> None:
+        assert self._limit == 10 << 20
+        passed.append(size)
+
+    data = stand.folder / "data"
+    data.mkdir()
+    (data / "large").write_bytes(os.urandom(9 << 20))
+    volume = {"data": {"path": str(data)}}
+    site = stand.change(
+        backup={**stand.declared["backup"], "transfer": {"bandwidth": "10Mi"}}, volumes=volume
+    )
+    monkeypatch.setattr(Rate, "take", take)
+    manifest = snapshots.backup(site, by="test")
+    assert sum(passed) >= manifest.uploaded > 9 << 20
+    passed.clear()
+    (data / "large").unlink()
+    snapshots.restore(site, manifest.snapshot, parts=["volume/data"], by="test")
+    assert sum(passed) >= 9 << 20
+
+
+def test_the_command_line_asks_for_a_full_backup(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = CommandLine(monkeypatch, capsys, stand.folder)
+    part = snapshots.backup(stand.site, by="test").part("configuration/chat")
+    assert part is not None
+    entry = max(part.files, key=lambda entry: entry.size)
+    stand.store.put(stand.layout.blob(entry.sha256), b"x" * entry.size)
+    full = command("backup", "chat", "--full", environ=stand.environ)
+    assert (full.code, entry.sha256 in full.err, len(snapshots.listed(stand.site))) == (1, True, 1)
+    plain = command("backup", "chat", environ=stand.environ)
+    assert (plain.code, len(snapshots.listed(stand.site))) == (1, 2), "it is verified once it is there"
 
 
 @pytest.mark.parametrize(

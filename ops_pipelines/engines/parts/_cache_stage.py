@@ -211,12 +211,12 @@ def _copied(source: Path, target: Path) -> str:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Errors of the system while something is written at `path`, in words. Raises PartFailed."""
+def disk_errors(path: Path, size: int = 0) -> Iterator[None]:
+    """Errors of the system while `size` bytes are written at `path`, in words. Raises PartFailed."""
     try:
         yield
     except OSError as error:
-        raise disk_error(error, path, 0) from error
+        raise disk_error(error, path, size) from error
 
 
 def in_order(layout: str, entries: Sequence[FileEntry]) -> list[FileEntry]:

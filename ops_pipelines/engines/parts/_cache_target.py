@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ops_pipelines.engines.parts._beside import (
+    beside,
+    copy_at,
+    discard_all,
+    leftovers,
+    live_folders,
+    switch_all,
+)
 from ops_pipelines.engines.parts._cache_stage import Donors, Stager, compare, disk_errors, owner_of
-from ops_pipelines.engines.parts._folders import Staging, sync_all
+from ops_pipelines.engines.parts._folders import Staging, require_movable, sync_all
 from ops_pipelines.engines.ports import Fetch, Progress, TakeInventory, silent
-from ops_pipelines.errors import PartFailed
 from ops_pipelines.policy.manifest import Part
 from ops_pipelines.policy.plan import Finding, Step
 
@@ -69,7 +75,9 @@ class ModelCacheTarget:
     def _stage_one(
         self, part: Part, staging: Staging, donors: Donors, fetch: Fetch, progress: Progress
     ) -> None:
-        _require_movable(staging)
+        staging.path.parent.mkdir(parents=True, exist_ok=True)
+        if staging.live is not None:
+            require_movable(staging.live)
         if staging.switching:
             staging.remove()
         staging.begin(_digest(part))
@@ -107,67 +115,27 @@ class ModelCacheTarget:
 
         Each folder is replaced in one step. After a crash the same call does what is left."""
         stagings = self._stagings(place)
-        for staging in stagings:
-            if staging.live is None or not (staging.switching or _is_whole(staging, part)):
-                raise PartFailed(
-                    f"{staging.path} does not hold {part.key} whole beside a live folder",
-                    remedy="restore again without naming a place; a named path is a copy and is not switched",
-                )
-            sync_all(staging.content)
         with disk_errors(stagings[0].path):
-            for staging in stagings:
-                staging.begin_switch()
-            old = [staging.finish_switch() for staging in stagings]
-            for staging in stagings:
-                staging.forget()
-        return ", ".join(name for name in old if name)
+            return switch_all(stagings, part.key, _digest(part), lambda staging: sync_all(staging.content))
 
     def discard(self, place: str) -> None:
         """Delete a staged place. Where its switch has begun, it is finished: nothing live is deleted."""
-        for staging in self._stagings(place):
-            if staging.path.resolve() in {root.resolve() for root in self.roots}:
-                raise PartFailed(
-                    f"{staging.path} is the live folder of model cache {self.name}",
-                    remedy="name a place that a restore made; leftovers are listed by the restore's plan",
-                )
-            if staging.note() is None and staging.path.exists() and staging.live is None:
-                raise PartFailed(
-                    f"{staging.path} was not made by a restore and is not deleted",
-                    remedy="delete it by hand if nobody misses it",
-                )
-            staging.remove()
+        discard_all(self._stagings(place), self._live(), f"model cache {self.name}")
 
     def leftovers(self) -> tuple[str, ...]:
         """Places beside the live folders that an earlier restore or drill left."""
-        words: set[str] = set()
-        for root in self._live():
-            prefix = f"{root.name}.restore-"
-            names = os.listdir(root.parent) if root.parent.is_dir() else []
-            words |= {
-                name.removeprefix(prefix).removesuffix(".new").removesuffix(".json")
-                for name in names
-                if name.startswith(prefix)
-            }
-        first = self._live()[0]
-        return tuple(str(first.with_name(f"{first.name}.restore-{word}")) for word in sorted(words))
+        return leftovers(self._live())
 
     def folders(self, place: str) -> tuple[Path, ...]:
         """Where the content of a place lies, for whoever serves a restored model from it."""
         return tuple(staging.content for staging in self._stagings(place))
 
     def _live(self) -> list[Path]:
-        """The folders themselves, where a cache's path is a link to one."""
-        return [root.resolve() for root in self.roots]
+        return live_folders(self.roots)
 
     def _stagings(self, place: str) -> list[Staging]:
-        live = self._live()
-        prefix = f"{live[0]}.restore-"
-        if "/" in place and not place.startswith(prefix):
-            return [Staging(Path(place).absolute(), None)]
-        word = place.removeprefix(prefix)
-        if not word or word.strip(".") == "" or "/" in word or "\0" in word:
-            raise PartFailed(f"{place!r} names no place", remedy="name a place by a word, or by a path")
-        return [Staging(root.with_name(f"{root.name}.restore-{word}"), root) for root in live]
+        path = copy_at(self._live(), place)
+        return beside(self._live(), place) if path is None else [Staging(path, None)]
 
     def _donors(self, number: int, into: str | None, progress: Progress) -> Donors:
         """What the live cache can give, where it may."""
@@ -175,23 +143,6 @@ class ModelCacheTarget:
         if root is None or not root.is_dir():
             return Donors()
         return Donors.of(self.inventory(number, progress))
-
-
-def _is_whole(staging: Staging, part: Part) -> bool:
-    note = staging.note()
-    return note is not None and note.whole and note.part == _digest(part)
-
-
-def _require_movable(staging: Staging) -> None:
-    """A live folder that is a mount point cannot be renamed."""
-    live = staging.live
-    staging.path.parent.mkdir(parents=True, exist_ok=True)
-    if live is not None and live.exists() and live.stat().st_dev != live.parent.stat().st_dev:
-        raise PartFailed(
-            f"{live} is the top of a mounted volume and cannot be replaced in one step",
-            remedy="let the cache's `path` be a folder inside the volume (…/models), or restore into another"
-            " place and copy from there",
-        )
 
 
 def _digest(part: Part) -> str:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from ops_pipelines.engines._blobs import disk_error
+from ops_pipelines.engines.parts._beside import (
+    beside,
+    copy_at,
+    discard_all,
+    leftovers,
+    live_folders,
+    switch_all,
+)
+from ops_pipelines.engines.parts._cache_stage import disk_errors
 from ops_pipelines.engines.parts._folders import Staging, require_movable, sync_all
 from ops_pipelines.engines.parts._volume_stage import VolumeStager, compare_volume
 from ops_pipelines.engines.ports import Fetch, Progress
@@ -55,7 +62,7 @@ class VolumeTarget:
         Called again after a crash it goes on. Raises PartFailed, with the live folders as they were."""
         replicas = self._replicas(part, into or _word(part))
         for staging, files, folders in replicas:
-            try:
+            with disk_errors(staging.path, part.size):
                 if staging.live is not None:
                     require_movable(staging.live)
                 if staging.switching:
@@ -65,8 +72,6 @@ class VolumeTarget:
                 donor = staging.live if into is None else None
                 VolumeStager(staging.path, donor, fetch, progress).fill(files, folders)
                 sync_all(staging.path)
-            except OSError as error:
-                raise disk_error(error, staging.path, part.size) from error
             if (note := staging.note()) is not None:
                 staging.write_note(replace(note, whole=True))
         return str(replicas[0][0].path)
@@ -97,56 +102,19 @@ class VolumeTarget:
 
         Each folder is replaced in one step. After a crash the same call does what is left."""
         stagings = [staging for staging, _, _ in self._replicas(part, place)]
-        for staging in stagings:
-            note = staging.note()
-            whole = note is not None and note.whole and note.part == _digest(part)
-            if staging.live is None or not (staging.switching or whole):
-                raise PartFailed(
-                    f"{staging.path} does not hold {part.key} whole beside a live folder",
-                    remedy="restore again without naming a place; a named path is a copy and is not switched",
-                )
-        try:
-            for staging in stagings:
-                staging.begin_switch()
-            old = [staging.finish_switch() for staging in stagings]
-            for staging in stagings:
-                staging.forget()
-        except OSError as error:
-            raise disk_error(error, stagings[0].path, 0) from error
-        return ", ".join(name for name in old if name)
+        with disk_errors(stagings[0].path):
+            return switch_all(stagings, part.key, _digest(part))
 
     def discard(self, place: str) -> None:
         """Delete a staged place. Where its switch has begun, it is finished: nothing live is deleted."""
-        for staging in self._stagings(place, len(self.roots)):
-            if staging.path.resolve() in {root.resolve() for root in self.roots}:
-                raise PartFailed(
-                    f"{staging.path} is the live folder of volume {self.name}",
-                    remedy="name a place that a restore made; leftovers are listed by the restore's plan",
-                )
-            if staging.note() is None and staging.path.exists() and staging.live is None:
-                raise PartFailed(
-                    f"{staging.path} was not made by a restore and is not deleted",
-                    remedy="delete it by hand if nobody misses it",
-                )
-            staging.remove()
+        discard_all(self._stagings(place, len(self.roots)), self._live(), f"volume {self.name}")
 
     def leftovers(self) -> tuple[str, ...]:
         """Places beside the live folders that an earlier restore or drill left."""
-        words: set[str] = set()
-        for root in self._live():
-            prefix = f"{root.name}.restore-"
-            names = os.listdir(root.parent) if root.parent.is_dir() else []
-            words |= {
-                name.removeprefix(prefix).removesuffix(".new").removesuffix(".json")
-                for name in names
-                if name.startswith(prefix)
-            }
-        first = self._live()[0]
-        return tuple(str(first.with_name(f"{first.name}.restore-{word}")) for word in sorted(words))
+        return leftovers(self._live())
 
     def _live(self) -> list[Path]:
-        """The folders themselves, where a volume's path is a link to one."""
-        return [root.resolve() for root in self.roots]
+        return live_folders(self.roots)
 
     def _replicas(
         self, part: Part, place: str
@@ -171,17 +139,11 @@ class VolumeTarget:
 
     def _stagings(self, place: str, count: int) -> list[Staging]:
         live = self._live()
-        prefix = f"{live[0]}.restore-"
-        if "/" in place and not place.startswith(prefix):
-            path = Path(place).absolute()
-            if count == 1:
-                return [Staging(path, None)]
-            return [Staging(path if number == 0 else path.with_name(f"{path.name}.{number}"), None)
-                    for number in range(count)]  # fmt: skip
-        word = place.removeprefix(prefix)
-        if not word or word.strip(".") == "" or "/" in word or "\0" in word:
-            raise PartFailed(f"{place!r} names no place", remedy="name a place by a word, or by a path")
-        return [Staging(root.with_name(f"{root.name}.restore-{word}"), root) for root in live[:count]]
+        path = copy_at(live, place)
+        if path is None:
+            return beside(live, place)[:count]
+        others = (path.with_name(f"{path.name}.{number}") for number in range(1, count))
+        return [Staging(one, None) for one in (path, *others)]
 
 
 def _kept(part: Part) -> int:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ops_pipelines.engines._blobs import file_digest
+from ops_pipelines.engines.parts._names import free_before, place_of
 from ops_pipelines.engines.ports import Capture, Captured, Fetch, Progress
 from ops_pipelines.errors import OpsError, PartFailed
-from ops_pipelines.policy.databases import before_name, staged_name, word_of
+from ops_pipelines.policy.databases import word_of
 from ops_pipelines.policy.manifest import FileEntry, Part
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.qdrant_collections import CollectionFacts, CollectionShape, differences, facts_of
@@ -119,7 +120,7 @@ class QdrantTarget:
         """Points, vectors and indexes of the payload against those at backup."""
         facts = _facts(part)
         try:
-            place = self._place(place)
+            place = place_of(self.name, place)
             different = differences(facts, self.server.shape(place), points := self.server.count(place))
         except OpsError as error:
             return (Finding(part.key, None, error.message, error.remedy),)
@@ -130,13 +131,13 @@ class QdrantTarget:
 
     def switch(self, part: Part, place: str) -> str:  # noqa: ARG002 - the place says all
         """Move the alias. The old collection stays, and an alias of its own says what it was."""
-        place, aliases = self._place(place), self.server.aliases()
+        place, aliases = place_of(self.name, place), self.server.aliases()
         if place not in self.server.collections():
             raise PartFailed(f"the collection {place} is not there to be switched to", remedy="restore again")
         old = aliases.get(self.name)
         wanted = {self.name: place}
         if old is not None and old != place:
-            wanted[self._before(place, aliases)] = old
+            wanted[free_before(self.name, place, aliases)] = old
         self.server.point(wanted, tuple(aliases))
         return old if old is not None and old != place else ""
 
@@ -157,22 +158,7 @@ class QdrantTarget:
         """A place that no alias leads to: an earlier restore of the same snapshot may be live, or kept."""
         used, word = set(self.server.aliases().values()), into or part.files[0].sha256[:12]
         words = (word, *(f"{word[:26]}-{number}" for number in range(2, 1000)))
-        return next(name for one in words if (name := self._place(one)) not in used)
-
-    def _before(self, place: str, aliases: Mapping[str, str]) -> str:
-        """An alias for the old collection that nothing has yet."""
-        word = word_of(self.name, place) or ""
-        words = (word, *(f"{word[:26]}-{number}" for number in range(2, 1000)))
-        return next(name for one in words if (name := before_name(self.name, one)) not in aliases)
-
-    def _place(self, place: str) -> str:
-        """The collection of that name, or of that word."""
-        if word_of(self.name, place) is not None:
-            return place
-        try:
-            return staged_name(self.name, place)
-        except ValueError as error:
-            raise PartFailed(str(error), remedy="name a place by a word") from error
+        return next(name for one in words if (name := place_of(self.name, one)) not in used)
 
 
 _NO_ALIAS = "{name} is a collection and no alias, and Qdrant renames none: it cannot be switched"

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Protocol
 
 from ops_pipelines.engines._blobs import file_digest
+from ops_pipelines.engines.parts._names import free_before, place_of
 from ops_pipelines.engines.ports import Capture, Captured, Fetch, Progress
 from ops_pipelines.errors import OpsError, PartFailed
 from ops_pipelines.policy.databases import (
     DatabaseState,
-    before_name,
     differences,
     from_facts,
-    staged_name,
     word_of,
 )
 from ops_pipelines.policy.manifest import FileEntry, Part
@@ -111,7 +110,7 @@ class DatabaseTarget:
 
     def plan(self, part: Part, into: str | None) -> tuple[Step, ...]:
         """The database that would be made, and what it would replace."""
-        state, place = self._state(part), self._place(into or _word(part))
+        state, place = self._state(part), place_of(self.database, into or _word(part))
         rows = f"{state.rows} rows in {len(state.tables)} tables"
         steps = [Step("create", part.key, f"the database {place}: {rows}", part.size)]
         if needs := part.facts.get("needs"):
@@ -120,7 +119,7 @@ class DatabaseTarget:
         if into is not None:
             steps.append(Step("keep", part.key, f"{place} is for looking at: a later restore removes it"))
         elif self.database in self.server.databases():
-            kept = self._before(place)
+            kept = free_before(self.database, place, self.server.databases())
             detail = f"{self.database}: clients are disconnected once; the old one is kept as {kept}"
             steps.append(Step("switch", part.key, detail))
         else:
@@ -132,7 +131,7 @@ class DatabaseTarget:
 
         Roles that are missing on the server are made, without passwords. What an earlier, killed call left of
         the place is dropped first. Raises PartFailed where the server is older than the one dumped."""
-        state, place = self._state(part), self._place(into or _word(part))
+        state, place = self._state(part), place_of(self.database, into or _word(part))
         self._require_version(part, state)
         folder = self.scratch / place
         shutil.rmtree(folder, ignore_errors=True)
@@ -154,7 +153,7 @@ class DatabaseTarget:
     def check(self, part: Part, place: str, *, full: bool) -> tuple[Finding, ...]:  # noqa: ARG002 - all is counted
         """Tables, exact row counts and extensions against those of the dump."""
         try:
-            found = self.server.state(self._place(place))
+            found = self.server.state(place_of(self.database, place))
         except OpsError as error:
             return (Finding(part.key, None, error.message, error.remedy),)
         state = self._state(part)
@@ -166,15 +165,15 @@ class DatabaseTarget:
         if not any(finding.severity == "error" for finding in findings):
             counted = f"{found.rows} rows in {len(found.tables)} tables: as recorded"
             findings.insert(0, Finding(part.key, True, counted))
-        return (*findings, *probe_findings(part, self.server.ask, self._place(place)))
+        return (*findings, *probe_findings(part, self.server.ask, place_of(self.database, place)))
 
     def switch(self, part: Part, place: str) -> str:  # noqa: ARG002 - the place says all
         """Rename the place to the live name, in the transaction in which the old one makes room."""
-        place = self._place(place)
+        place = place_of(self.database, place)
         there = self.server.databases()
         if place not in there:
             raise PartFailed(f"the database {place} is not there to be switched to", remedy="restore again")
-        before = self._before(place)
+        before = free_before(self.database, place, self.server.databases())
         self.server.swap(self.database, place, before)
         return before if self.database in there else ""
 
@@ -205,21 +204,6 @@ class DatabaseTarget:
                 "a dump goes into the same version or a newer one",
                 remedy=f"start a PostgreSQL {state.major} or newer and restore there",
             )
-
-    def _place(self, place: str) -> str:
-        """The database of that name, or of that word."""
-        if word_of(self.database, place) is not None:
-            return place
-        try:
-            return staged_name(self.database, place)
-        except ValueError as error:
-            raise PartFailed(str(error), remedy="name a place by a word") from error
-
-    def _before(self, place: str) -> str:
-        """A name for the old database that nothing has yet."""
-        word, there = word_of(self.database, place) or "", self.server.databases()
-        words = (word, *(f"{word[:26]}-{number}" for number in range(2, 1000)))
-        return next(name for one in words if (name := before_name(self.database, one)) not in there)
 
 
 def kept_probes(

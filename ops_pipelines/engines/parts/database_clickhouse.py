@@ -4,7 +4,9 @@ The server writes them below a staging prefix of a bucket that both reach; from 
 digest, into the snapshot, so that a table's part that did not change is not stored again. A restore puts them
 there again, and the server makes `<name>__restore_<word>` of them. The switch is two renames, then the views,
 which keep the old name in their text, are made to refer to the new one. RENAME DATABASE takes one pair
-at a time: killed in between, the live name is gone until the same restore is run again, which goes on.
+at a time, and there is no EXCHANGE DATABASES (EXCHANGE TABLES takes one pair of tables, and would leave a mixture):
+killed in between, the live name is gone until the same restore is run again, which goes on. A server that was
+restarted meanwhile has made an empty `default` anew.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from pathlib import Path
 from typing import Protocol
 
 from ops_pipelines.engines._blobs import in_parallel
+from ops_pipelines.engines.parts._names import free_before, place_of
 from ops_pipelines.engines.parts.database import kept_probes, probe_findings
 from ops_pipelines.engines.ports import Capture, Captured, Fetch, ObjectStore, Progress
 from ops_pipelines.errors import OpsError, PartFailed
 from ops_pipelines.policy.clickhouse_backups import BackupState, differences, read_backup, state_from_facts
-from ops_pipelines.policy.databases import before_name, staged_name, word_of
+from ops_pipelines.policy.databases import before_name, word_of
 from ops_pipelines.policy.manifest import FileEntry, Part, safe_path
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.probes import Rows
@@ -159,7 +162,7 @@ class ClickHouseTarget:
 
     def plan(self, part: Part, into: str | None) -> tuple[Step, ...]:
         """The database that would be made, and what it would replace."""
-        state, place = _state(part), self._place(into or _word(part))
+        state, place = _state(part), place_of(self.database, into or _word(part))
         rows = f"{state.rows} rows in {len(state.tables)} tables and views"
         steps = [Step("create", part.key, f"the database {place}: {rows}", part.size)]
         if needs := part.facts.get("needs"):
@@ -168,7 +171,8 @@ class ClickHouseTarget:
         if into is not None:
             steps.append(Step("keep", part.key, f"{place} is for looking at: a later restore removes it"))
         elif self.database in self.server.databases():
-            kept = f"the old one is kept as {self._before(place)}, its materialized views detached"
+            old = free_before(self.database, place, self.server.databases())
+            kept = f"the old one is kept as {old}, its materialized views detached"
             detail = f"{self.database}: not there for a moment; stop what writes into it; {kept}"
             steps.append(Step("switch", part.key, detail))
         else:
@@ -177,7 +181,7 @@ class ClickHouseTarget:
 
     def stage(self, part: Part, into: str | None, fetch: Fetch, progress: Progress) -> str:
         """Let the server restore into a new database, and count every row before merges may drop any."""
-        state, place = _state(part), self._place(into or _word(part))
+        state, place = _state(part), place_of(self.database, into or _word(part))
         origin, folder = str(part.facts["database"]), self.scratch / place
         self.server.settle(f"{self.staging.prefix}{place}")
         self.server.drop(place)
@@ -215,7 +219,7 @@ class ClickHouseTarget:
         the engine does that; every count was compared before they could."""
         state = _state(part)
         try:
-            place = self._place(place)
+            place = place_of(self.database, place)
             if place not in self.server.databases():
                 return (Finding(part.key, None, f"the database {place} is not there", "restore again"),)
             found = self.server.tables(place)
@@ -230,13 +234,15 @@ class ClickHouseTarget:
 
     def switch(self, part: Part, place: str) -> str:  # noqa: ARG002 - the place says all
         """Rename the live database away and the place to its name, and let the views follow."""
-        place = self._place(place)
+        place = place_of(self.database, place)
         there = self.server.databases()
         if place not in there:
             raise PartFailed(f"the database {place} is not there to be switched to", remedy="restore again")
         kept = self._interrupted(place)
-        if self.database in there:
-            kept = self._before(place)
+        if kept and self.database in there:
+            self.server.drop(self.database)
+        elif self.database in there:
+            kept = free_before(self.database, place, self.server.databases())
             self.server.rename(self.database, kept)
         if kept:
             self.server.detach_views(kept)
@@ -256,25 +262,13 @@ class ClickHouseTarget:
         """Databases that an earlier restore or drill staged and nobody switched to."""
         return tuple(name for name in self.server.databases() if word_of(self.database, name) is not None)
 
-    def _place(self, place: str) -> str:
-        """The database of that name, or of that word."""
-        if word_of(self.database, place) is not None:
-            return place
-        try:
-            return staged_name(self.database, place)
-        except ValueError as error:
-            raise PartFailed(str(error), remedy="name a place by a word") from error
-
     def _interrupted(self, place: str) -> str:
-        """Where a switch that was killed between its two renames put the old database."""
+        """Where a switch that was killed between its two renames put the old database: the live one is gone, or an
+        empty one was made in its place."""
         there, name = self.server.databases(), before_name(self.database, word_of(self.database, place) or "")
-        return name if name in there and self.database not in there else ""
-
-    def _before(self, place: str) -> str:
-        """A name for the old database that nothing has yet."""
-        word, there = word_of(self.database, place) or "", self.server.databases()
-        words = (word, *(f"{word[:26]}-{number}" for number in range(2, 1000)))
-        return next(name for one in words if (name := before_name(self.database, one)) not in there)
+        if name not in there or (self.database in there and self.server.tables(self.database)):
+            return ""
+        return name
 
 
 def _state(part: Part) -> BackupState:

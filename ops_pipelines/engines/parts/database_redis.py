@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ops_pipelines.engines._blobs import file_digest
+from ops_pipelines.engines.parts._names import place_of
 from ops_pipelines.engines.ports import Capture, Captured, Fetch, Progress
 from ops_pipelines.errors import OpsError, PartFailed
-from ops_pipelines.policy.databases import before_name, staged_name, word_of
+from ops_pipelines.policy.databases import before_name, word_of
 from ops_pipelines.policy.manifest import FileEntry, Part
 from ops_pipelines.policy.plan import Finding, Step
 from ops_pipelines.policy.rdb import Key, Library, NotAnRdb, checked, payload, walk
@@ -106,7 +107,7 @@ class RedisTarget:
 
     def plan(self, part: Part, into: str | None) -> tuple[Step, ...]:
         """The logical databases that would be filled, and what they would replace."""
-        state, place = _state(part), self._place(into or _word(part))
+        state, place = _state(part), place_of(self.name, into or _word(part))
         steps = []
         for number, content in sorted(state.databases.items()):
             words = f"an empty logical database beside {number}: {content.keys} keys"
@@ -130,7 +131,7 @@ class RedisTarget:
     def stage(self, part: Part, into: str | None, fetch: Fetch, progress: Progress) -> str:
         """Fill empty logical databases and return the name of the place. What an earlier, killed call left of it
         is emptied first. Raises PartFailed where there is no room: no empty one, or too little memory."""
-        state, place = _state(part), self._place(into or _word(part))
+        state, place = _state(part), place_of(self.name, into or _word(part))
         found = self.server.facts()
         _refuse_cluster(self.name, self.server.at, found)
         self.discard(place)
@@ -173,7 +174,7 @@ class RedisTarget:
 
     def switch(self, part: Part, place: str) -> str:
         """Exchange the filled logical databases with the live ones, all in one transaction."""
-        place, state = self._place(place), _state(part)
+        place, state = place_of(self.name, place), _state(part)
         marks = self.server.marks()
         pairs = {int(mark[_OF]): number for number, mark in marks.items() if mark.get(_PLACE) == place}
         if pairs.keys() != state.databases.keys():
@@ -232,7 +233,7 @@ class RedisTarget:
             )
 
     def _numbers(self, place: str) -> dict[int, int]:
-        place = self._place(place)
+        place = place_of(self.name, place)
         return {
             int(mark[_OF]): number
             for number, mark in self.server.marks().items()
@@ -263,15 +264,6 @@ class RedisTarget:
         gone = wanted.expiring - expiring
         words = f"{keys - 1} keys: as recorded" + (f", {gone} have expired since" if gone else "")
         return Finding(subject, True, words)
-
-    def _place(self, place: str) -> str:
-        """The place of that name, or of that word."""
-        if word_of(self.name, place) is not None:
-            return place
-        try:
-            return staged_name(self.name, place)
-        except ValueError as error:
-            raise PartFailed(str(error), remedy="name a place by a word") from error
 
 
 def _refuse_cluster(name: str, at: str, found: RedisFacts) -> None:

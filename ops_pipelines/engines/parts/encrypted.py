@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from ops_pipelines.engines._blobs import disk_error
-from ops_pipelines.engines.ports import Capture, Captured, Fetch, PartSource, PartTarget, Progress
+from ops_pipelines.engines.parts._forwarding import Forwarding
+from ops_pipelines.engines.ports import Capture, Captured, Fetch, PartSource, Progress
 from ops_pipelines.errors import ChecksumMismatch, PartFailed
 from ops_pipelines.policy.manifest import FileEntry, Part, Plain
 from ops_pipelines.policy.plan import Finding, Step
@@ -171,21 +172,10 @@ def seal_file(source: Path, inside: Plain, path: Path, sealer: Sealer, what: str
 
 
 @dataclass(frozen=True)
-class EncryptedTarget:
+class EncryptedTarget(Forwarding):
     """A part that is opened as it is restored. What it is put into never sees that it was encrypted."""
 
-    inner: PartTarget
     opener: Opener
-
-    @property
-    def kind(self) -> str:
-        """That of the part."""
-        return self.inner.kind
-
-    @property
-    def name(self) -> str:
-        """That of the part."""
-        return self.inner.name
 
     def plan(self, part: Part, into: str | None) -> tuple[Step, ...]:
         """As the part's own."""
@@ -203,14 +193,6 @@ class EncryptedTarget:
     def switch(self, part: Part, place: str) -> str:
         """As the part's own."""
         return self.inner.switch(part.opened, place)
-
-    def discard(self, place: str) -> None:
-        """As the part's own."""
-        self.inner.discard(place)
-
-    def leftovers(self) -> tuple[str, ...]:
-        """As the part's own."""
-        return self.inner.leftovers()
 
 
 def opening(part: Part, fetch: Fetch, opener: Opener) -> Fetch:
