@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
+from ops_pipelines.engines._blobs import in_parallel
 from ops_pipelines.engines.ports import Fetch, Progress
 from ops_pipelines.errors import PartFailed
 from ops_pipelines.policy.manifest import FileEntry, FolderEntry
@@ -46,15 +48,21 @@ class VolumeStager:
         self._require_names(files)
         for folder in folders:
             self._place(folder.path).mkdir(parents=True, exist_ok=True)
-        total, done = sum(entry.size for entry in files), 0
-        for entry in files:
-            self.progress(f"stage {self.folder.name}", done, total, "bytes")
+        total, done, lock = sum(entry.size for entry in files), 0, Lock()
+
+        def one(entry: FileEntry) -> None:
+            nonlocal done
             place = self._place(entry.path)
             place.parent.mkdir(parents=True, exist_ok=True)
             if difference(entry, place, hashed=True, owned=False):
                 self._bring(entry, place)
             self._own(entry, place)
-            done += entry.size
+            with lock:
+                done += entry.size
+                self.progress(f"stage {self.folder.name}", done, total, "bytes")
+
+        self.progress(f"stage {self.folder.name}", 0, total, "bytes")
+        in_parallel(one, sorted(files, key=lambda entry: -entry.size))
         self._drop_others({*(entry.path for entry in files), *(entry.path for entry in folders)})
         for each in sorted(folders, key=lambda one: one.path.count("/"), reverse=True):
             if each.path != ".":
