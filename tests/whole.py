@@ -1,15 +1,17 @@
 """A stack of deploy/, started whole: its files unchanged, with one Compose file more for what a test engine lacks.
 
 The file behind the others (`compose.test.yaml`) takes away only what a machine of this size and without cards cannot
-give: reserved cards, and processors beyond those there are. It gives each service ports of its own, so that tests run
-beside each other, and asks for health every second, not every ten, with as much patience. EXTRA and `extra` add what is
-somebody else's outside (a hosted model).
+give: reserved cards, processors and open files beyond those there are. It gives each service ports of its own, so that
+tests run beside each other, and asks for health every two seconds, not every ten, with as much patience. EXTRA and
+`extra` add what is somebody else's outside (a hosted model).
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,13 +72,16 @@ def whole(
     *,
     words: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
+    profiles: tuple[str, ...] = (),
 ) -> Whole:
-    """A copy of a form's folder below `home`. `words` are variables whose content matters; `extra` are services or
-    what is said of them, as Compose writes it, beside EXTRA."""
+    """A copy of a form's folder below `home`, with these Compose profiles.
+
+    `words` are variables whose content matters; `extra` are services or what is said of them, as Compose
+    writes it, beside EXTRA."""
     extra = {**EXTRA.get(form.stack, {}), **(extra or {})}
     folder = home / "deploy" / form.stack
     shutil.copytree(form.folder, folder)
-    resolved = form.project()
+    resolved = form.project(profiles)
     published = {
         str(port["published"]) for one in resolved["services"].values() for port in one.get("ports") or ()
     }
@@ -88,19 +93,21 @@ def whole(
     for name, one in extra.items():
         addition["services"][name] = {**addition["services"].get(name, {}), **one}
     (folder / TEST_FILE).write_text(_dumped(addition))
-    _settle(folder / "stack.yaml", form.profile, project, ports)
+    document = yaml.safe_load((folder / "stack.yaml").read_text())
+    _settle(document, form.profile, project, ports, profiles)
+    document["backup"] |= {"bucket": bucket, "endpoint": seaweed.endpoint}
+    (folder / "stack.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     environ = {
         **environ_of(form.folder / "stack.yaml", *form.files),
+        **{name: f"a-word-for-{name.lower()}" for name in _secret_variables(resolved)},
         **docker.environ,
         "OPS_HOME": str(home / "home"),
         "OPS_STACKS_DIR": str(home / "deploy"),
         "OPS_PROFILES": f"{form.stack}={form.profile}",
-        "OPS_S3_ENDPOINT": seaweed.endpoint,
-        "OPS_S3_ACCESS_KEY": seaweed.access_key,
-        "OPS_S3_SECRET_KEY": seaweed.secret_key,
+        _variable(document, "access_key"): seaweed.access_key,
+        _variable(document, "secret_key"): seaweed.secret_key,
         **(words or {}),
     }
-    _rename_bucket(folder / "stack.yaml", bucket)
     images = {one["image"] for one in (*resolved["services"].values(), *extra.values()) if "image" in one}
     return Whole(docker, form, folder, project, environ, ports, tuple(sorted(images)))
 
@@ -125,8 +132,12 @@ def _fitted(service: Mapping[str, Any], ports: Mapping[str, str]) -> dict[str, A
         changed["reservations"] = {"devices": _Tagged("!reset", [])}
     if changed:
         found["deploy"] = {"resources": changed}
+    files = (service.get("ulimits") or {}).get("nofile") or {}
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if files.get("hard", 0) > most:
+        found["ulimits"] = {"nofile": {"soft": min(files["soft"], most), "hard": most}}
     if (service.get("healthcheck") or {}).get("interval"):
-        found["healthcheck"] = {"interval": "1s", "retries": 120}
+        found["healthcheck"] = {"interval": "2s", "retries": 60}
     if service.get("ports"):
         moved = [
             f"{one.get('host_ip') or '127.0.0.1'}:{ports[str(one['published'])]}:{one['target']}"
@@ -153,20 +164,33 @@ def _dumped(document: Mapping[str, Any]) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False)
 
 
-def _settle(file: Path, profile: str, project: str, ports: Mapping[str, str]) -> None:
-    """The stack file's own words for the ports, the project's name, and the file more."""
-    document = yaml.safe_load(file.read_text())
+def _settle(
+    document: dict[str, Any], profile: str, project: str, ports: Mapping[str, str], profiles: tuple[str, ...]
+) -> None:
+    """The stack file's own words for the ports, the project's name, the Compose profiles, and the file more."""
     chosen = document["profiles"][profile] or {}
     document["profiles"][profile] = chosen
     target = dict(_target(document, profile))
     target |= {"project": project, "files": [*(target.get("files") or ["compose.yaml"]), TEST_FILE]}
-    chosen["target"] = target
+    chosen["target"] = target | {"compose_profiles": [*(target.get("compose_profiles") or ()), *profiles]}
     for one in (document, *(document["profiles"].values())):
         for component in ((one or {}).get("components") or {}).values():
             for name, port in ((component or {}).get("ports") or {}).items():
                 if str(port) in ports:
                     component["ports"][name] = int(ports[str(port)])
-    file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def _secret_variables(resolved: Mapping[str, Any]) -> Iterator[str]:
+    """Variables whose content becomes a file."""
+    for one in (resolved.get("secrets") or {}).values():
+        if one.get("environment"):
+            yield one["environment"]
+
+
+def _variable(document: Mapping[str, Any], key: str) -> str:
+    """The variable that holds a credential of the backups' bucket."""
+    reference: str = document["secrets"][document["backup"][key]]
+    return reference.removeprefix("${").removesuffix("}")
 
 
 def _target(document: Mapping[str, Any], profile: str) -> Mapping[str, Any]:
@@ -180,7 +204,14 @@ def _target(document: Mapping[str, Any], profile: str) -> Mapping[str, Any]:
     return base
 
 
-def _rename_bucket(file: Path, bucket: str) -> None:
-    document = yaml.safe_load(file.read_text())
-    document["backup"]["bucket"] = bucket
-    file.write_text(yaml.safe_dump(document, sort_keys=False))
+def self_signed() -> str:
+    """A certificate and its key, as HAProxy reads them."""
+    names = ["-subj", "/CN=localhost", "-days", "2", "-nodes"]
+    done = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", *names, "-keyout", "-", "-out", "-"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout

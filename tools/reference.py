@@ -27,9 +27,24 @@ from ops_pipelines.stack.model import Stack
 from ops_pipelines.stack.operations import Cron
 from ops_pipelines.stack.references import SecretRef
 from ops_pipelines.stack.units import Duration, Name, Size
+from tools.images import all_images
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 _MADE = "<!-- Written by `python -m tools.reference`. Change the docstrings, not this page. -->\n"
+
+_STACK_IMAGES = """`tests/deploy/test_started.py` starts each stack of `deploy/` whole, by our own deploy, on a real
+Docker Engine, with its Compose files unchanged. No registry of images is asked: `make parts` makes images under
+the names of the files, of programs from Debian, PyPI and the Go module proxy (`tools/images`, one file for each).
+The programs that a healthcheck runs are those of the real image, and an image whose real one has no HTTP client
+has none here either.
+
+One Compose file more, written by the test, says what a test engine cannot give: it takes reserved cards away, lowers
+limits of processors and open files to those of the machine, publishes other ports, asks for health every two seconds,
+and for Obelisk adds a server in OpenAI's place. Every model cache holds a real model under the declared name: SmolLM2
+135M where words are asked for, all-MiniLM-L6-v2 where vectors are.
+
+| image | is | what is in it |
+| --- | --- | --- |"""
 
 _STACK_FILE = """# The stack file
 
@@ -167,10 +182,20 @@ def _pages(head: str, rules: Sequence[ComposeRule | KubeRule]) -> str:
     return "\n".join(parts)
 
 
+def stack_images() -> str:
+    """The page on the images that tests start the stacks of deploy/ with."""
+    rows = [
+        f"| {' '.join(f'`{name}`' for name in one.names)} | {'stand-in' if one.stands_in else 'real'} | {one.real} |"
+        for one in dict.fromkeys(all_images().values())
+    ]
+    return "\n".join(["# Images that the stacks are tested with", "", _MADE, _STACK_IMAGES, *rows, ""])
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "stack-file.md": stack_file,
     "cli.md": command_line,
     "lint-rules.md": lint_rules,
+    "stack-images.md": stack_images,
     **{f"lint/{group}.md": partial(compose_rules, group) for group in GROUPS},
     **{f"lint/{group}.md": partial(kube_rules, group) for group in KUBE_GROUPS},
 }

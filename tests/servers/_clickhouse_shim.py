@@ -1,18 +1,19 @@
 """ClickHouse's own engine (chdb) behind its HTTP interface, as far as our adapter speaks it: run as a program.
 
-`python _clickhouse_shim.py FOLDER PORT USER PASSWORD`. One query at a time; BACKUP and RESTORE go on in the engine.
+`python _clickhouse_shim.py FOLDER PORT USER PASSWORD [HOST]`. One query at a time; BACKUP and RESTORE go on in the
+engine. With a host it is the program of an image: readings are on port 9363 then.
 """
 
 from __future__ import annotations
 
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
+from threading import Lock, Thread
 from urllib.parse import parse_qsl, urlsplit
 
 from chdb import session
 
-folder, port, user, password = sys.argv[1:]
+folder, port, user, password, *host = sys.argv[1:]
 engine, lock = session.Session(folder), Lock()
 # A server keeps `default` as it keeps any database; the engine alone has one that cannot be renamed.
 for statement in ("USE system", "DROP DATABASE default SYNC", "CREATE DATABASE default ENGINE = Atomic"):
@@ -23,6 +24,13 @@ class Handler(BaseHTTPRequestHandler):
     """One request."""
 
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        found = {
+            "/ping": "Ok.\n",
+            "/metrics": "# TYPE ClickHouseMetrics_Query gauge\nClickHouseMetrics_Query 0\n",
+        }
+        self.answer(200 if self.path in found else 404, found.get(self.path, "There is no handle"))
 
     def do_POST(self) -> None:
         words = dict(parse_qsl(urlsplit(self.path).query))
@@ -59,4 +67,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
+    if host:
+        readings = ThreadingHTTPServer((host[0], 9363), Handler)
+        Thread(target=readings.serve_forever, daemon=True).start()
+    ThreadingHTTPServer((host[0] if host else "127.0.0.1", int(port)), Handler).serve_forever()

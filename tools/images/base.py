@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tools.images import debian
 from tools.images.layer import Folder, Layer
+from tools.images.python import compiled
 from tools.parts import all_parts
 from tools.parts.part import PartError
 
@@ -87,9 +88,10 @@ def _fill_python(root: Path) -> None:
     (root / "usr/bin/python").symlink_to("python3.11")
     (root / "usr/bin/python3").unlink(missing_ok=True)
     (root / "usr/bin/python3").symlink_to("python3.11")
+    compiled(root, root / "usr/lib/python3.11")
 
 
 _python = debian.packages(
     "python", "python3.11", without=("libtirpc*", "libnsl2", "libdb5.3", "libk*", "libgssapi*")
 )
-PYTHON = Layer("python", _python.recipe, _fill_python)
+PYTHON = Layer("python", f"{_python.recipe}, compiled", _fill_python)

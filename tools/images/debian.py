@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tools.images.layer import Folder, Layer
 from tools.parts import cache, command
+from tools.parts import debian as parts_debian
 from tools.parts.part import PartError
 
 BASE = (
@@ -39,6 +40,11 @@ def packages(
         _unpack(root, wanted, (*without, *(_resolved(BASE) if wanted != BASE else ())))
 
     return Layer(name, repr((wanted, without, _NEVER)), fill, folders)
+
+
+def newer(name: str, package: str) -> Layer:
+    """A layer of one package of Debian 13, without what it depends on."""
+    return Layer(name, f"{package} of Debian 13", lambda root: parts_debian.unpack_newer(package, root))
 
 
 def _unpack(root: Path, wanted: tuple[str, ...], without: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from tools.images.layer import Layer
 
@@ -66,7 +66,7 @@ class Image:
         return all(one.made for one in self.layers)
 
 
-def write_archive(images: Iterable[Image], file: BinaryIO) -> None:
+def write_archive(images: Iterable[Image], file: IO[bytes]) -> None:
     """What `docker load` reads: each layer once, however many images have it."""
     listed, written = [], set[str]()
     with tarfile.open(fileobj=file, mode="w|") as tar:

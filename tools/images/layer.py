@@ -87,8 +87,6 @@ def _tidy(root: Path) -> None:
     """Drop what no program reads."""
     for path in _UNUSED:
         shutil.rmtree(root / path, ignore_errors=True)
-    for folder in list(root.rglob("__pycache__")):
-        shutil.rmtree(folder)
 
 
 def _pack(root: Path, folders: tuple[Folder, ...], archive: Path) -> None:

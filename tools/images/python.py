@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 from tools.images.layer import Layer
 from tools.parts import command, uv
 
 _LOCKS = Path(__file__).parent / "locks"
+_COMPILED = "compiled for 3.11"
+# What does not compile is a template, and stays.
+_COMPILE = """import sys, compileall, py_compile
+compileall.compile_dir(sys.argv[1], stripdir=sys.argv[2], prependdir="/", quiet=2, workers=2,
+                       invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+"""
 _SITE = "usr/local/lib/python3.11/dist-packages"
 
 
@@ -30,8 +37,15 @@ def packages(name: str, *, drop: tuple[str, ...] = ()) -> Layer:
             for path in list(site.glob(pattern)):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         _programs(site / "bin", root / "usr/local/bin")
+        compiled(root, site)
 
-    return Layer(f"python-{name}", repr((lock.read_text(), drop)), fill)
+    return Layer(f"python-{name}", repr((lock.read_text(), drop, _COMPILED)), fill)
+
+
+def compiled(root: Path, folder: Path) -> None:
+    """Compile modules once: users of an image that may not write beside them would compile them at each start."""
+    if sys.version_info[:2] == (3, 11):  # else what it makes is not read
+        command.run([sys.executable, "-c", _COMPILE, folder, root], timeout=600)
 
 
 def _programs(there: Path, here: Path) -> None:
