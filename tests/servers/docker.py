@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import io
-import itertools
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,7 +24,8 @@ from tests.waiting import free_port, until
 
 IMAGE = "ops-test/busybox:1"
 _TLS = {"cacert": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
-_NUMBERS = itertools.count(os.getpid())
+_NETS = range(130, 200)
+"""Second numbers of the addresses 10.N.0.0/16 of which each engine takes one."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class OwnDocker:
         if os.geteuid() != 0:
             pytest.skip("a Docker Engine of one's own needs root")
         self._program, self._folder, self._flags = found.path, folder, flags
-        self._net = f"10.{200 + next(_NUMBERS) % 50}.0.0/16"
+        self._net, self._held = _own_net()
         self._data = data or folder / "data"
         plugins = folder / "config" / "cli-plugins"
         plugins.mkdir(parents=True, exist_ok=True)
@@ -175,6 +176,7 @@ class OwnDocker:
         """Stop it for good."""
         self.stop()
         self._let_containers_talk("-D")
+        self._held.close()
 
     def kill(self) -> None:
         """kill -9 of the daemon; its containers run on without it."""
@@ -218,6 +220,20 @@ def own_docker(*flags: str, data: Path | None = None) -> Iterator[OwnDocker]:
     finally:
         own.end()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_net() -> tuple[str, IO[str]]:
+    """Addresses that no other engine of the tests has, for as long as the file is open: of two networks with the same
+    ones on one machine, the later takes the traffic of the earlier."""
+    for number in _NETS:
+        file = (Path(tempfile.gettempdir()) / f"ops-docker-net-{number}.lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+        else:
+            return f"10.{number}.0.0/16", file
+    raise RuntimeError("every network of the tests is taken")
 
 
 @contextmanager
