@@ -119,7 +119,10 @@ class DockerEngine:
             for name in order:
                 raw = client.api.inspect_container(name)
                 found.append(
-                    tuple(Mount(one["Destination"], one["Source"]) for one in raw.get("Mounts") or ())
+                    tuple(
+                        Mount(one["Destination"], one["Source"], str(one.get("Name") or ""))
+                        for one in raw.get("Mounts") or ()
+                    )
                 )
         return tuple(found)
 

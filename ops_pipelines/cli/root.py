@@ -23,12 +23,13 @@ from ops_pipelines.settings import load_settings
 
 _MODULES = (
     "declarations", "running", "operating", "backups", "snapshots", "restoring", "keeping", "models", "scaling",
-    "tuning", "doctoring",
+    "tuning", "doctoring", "part",
 )  # fmt: skip
 _AT_ONCE = {
     **dict.fromkeys(("plan", "deploy", "status", "rollback", "revisions"), "running"),
     **dict.fromkeys(("logs", "build", "down", "test"), "operating"),
     **dict.fromkeys(("stacks", "schema", "lint"), "declarations"),
+    "part": "part",
 }
 """Verbs whose module alone is imported: what backups need takes longer to import than most of these take to answer."""
 

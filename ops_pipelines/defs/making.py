@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from ops_pipelines.defs import names
+from ops_pipelines.defs.one_off_pipes import moved_by_pipes
 from ops_pipelines.wiring.site import Site
 
 Events = Iterator[Any]
@@ -70,7 +71,8 @@ def make_asset(
     }
 
     def compute(context: dg.AssetExecutionContext, _inputs: Mapping[str, object]) -> Events:
-        return run(context, config(**(context.op_execution_context.op_config or {})))
+        with moved_by_pipes(context):
+            yield from run(context, config(**(context.op_execution_context.op_config or {})))
 
     op = dg.OpDefinition(
         compute_fn=compute,

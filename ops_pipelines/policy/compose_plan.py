@@ -60,15 +60,45 @@ class Mount:
     target: str
     source: str
     """Folder or file of the engine's machine."""
+    volume: str = ""
+    """Name of the volume that it is; empty for a folder that is mounted."""
 
 
-def behind(inside: PurePosixPath, mounts: Iterable[Mount]) -> str | None:
-    """Folder of the machine behind a path inside a container; None where no mount covers it. The deepest one counts."""
+@dataclass(frozen=True)
+class Behind:
+    """What lies behind a path of a container."""
+
+    root: str
+    """Folder of the engine's machine that is mounted."""
+    inner: str
+    """Path below it; empty for the mounted folder itself."""
+    volume: str = ""
+    """Name of the volume that it is; empty for a folder."""
+
+    @property
+    def folder(self) -> str:
+        """The folder itself, on the engine's machine."""
+        return str(PurePosixPath(self.root) / self.inner)
+
+    @property
+    def name(self) -> str:
+        """Name of the mounted folder."""
+        return PurePosixPath(self.root).name
+
+    @property
+    def above(self) -> str:
+        """The folder that holds the mounted one."""
+        return str(PurePosixPath(self.root).parent)
+
+
+def behind(inside: PurePosixPath, mounts: Iterable[Mount]) -> Behind | None:
+    """What lies behind a path inside a container; None where no mount covers it. The deepest one counts."""
     covering = [one for one in mounts if inside.is_relative_to(one.target)]
     if not covering:
         return None
     deepest = max(covering, key=lambda one: len(PurePosixPath(one.target).parts))
-    return str(PurePosixPath(deepest.source) / inside.relative_to(deepest.target))
+    inner = str(inside.relative_to(deepest.target))
+    return Behind(deepest.source, "" if inner == "." else inner, deepest.volume)
 
 
 _HALF_MADE = re.compile(r"^[0-9a-f]{12}_(.+)$")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ops_pipelines.policy.plan import Finding
 
@@ -149,3 +150,20 @@ class ModelDifference:
     detail: str = ""
     wanted: WantedModel | None = None
     """The declaration; None for a model that no declaration asks for."""
+
+
+def inventory_from_json(raw: Mapping[str, Any]) -> Inventory:
+    """The inventory that `dataclasses.asdict` made into JSON. Raises TypeError, KeyError for anything else."""
+    lists = ("files", "models", "partial", "problems")
+    plain = {name: value for name, value in raw.items() if name not in lists}
+    return Inventory(
+        files=tuple(CacheFile(**{**one, "unread": None}) for one in raw["files"]),
+        models=tuple(CacheModel(**_tuples(one)) for one in raw["models"]),
+        partial=tuple(raw["partial"]),
+        problems=tuple(Finding(**one) for one in raw["problems"]),
+        **plain,
+    )
+
+
+def _tuples(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}

@@ -213,6 +213,16 @@ def _program(stack: Stack, name: str, replica: int, places: Places, problems: li
     )
 
 
+def users_of(stack: Stack, volume: str) -> tuple[str, ...]:
+    """Components that keep a volume's files open: they mount it, or name it in their command or environment."""
+    word = f"{{volume.{volume}}}"
+    return tuple(
+        name
+        for name, each in stack.components.items()
+        if volume in each.volumes or any(word in text for text in (*each.command, *each.environment.values()))
+    )
+
+
 def _words(stack: Stack, component: Component, replica: int, places: Places) -> Iterator[tuple[str, str]]:
     yield "home", places.home
     yield "python", places.python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -58,6 +59,25 @@ class RemoteEngine(Declared):
         return self
 
 
+class DataMoves(Declared):
+    """How the data in a project's volumes is read and put back."""
+
+    by: Literal["auto", "process", "container"] = "auto"
+    """`process`: by ops-pipelines itself, in the folders behind the volumes. `container`: by a one-off container on the
+    engine. `auto`: by the process where it can read those folders, else by a container."""
+    image: str = f"ops-pipelines:{metadata.version('ops-pipelines')}"
+    """Image of such a container, built by deploy/platform/Dockerfile (target `data`)."""
+    network: str | None = None
+    """Network in which it reaches the bucket; without it `host` where the bucket is on the engine's machine, else
+    `bridge`."""
+    endpoint: str | None = None
+    """URL of the bucket's store as the engine's machine reaches it, where that is another than the backup's."""
+    memory: Size = 2 * 1024**3
+    """Memory that it may use."""
+    cpus: Annotated[float, Field(gt=0)] = 2.0
+    """Cores that it may use."""
+
+
 class ComposeTarget(Declared):
     """A Docker Engine, through Docker Compose v2."""
 
@@ -74,6 +94,8 @@ class ComposeTarget(Declared):
     """Docker context of the engine; without it and `engine`, DOCKER_HOST, else the context that `docker` uses."""
     engine: RemoteEngine | None = None
     """An engine on another machine, with what opens it."""
+    data: DataMoves = DataMoves()
+    """How the data in its volumes is moved."""
 
     @model_validator(mode="after")
     def _one_engine(self) -> ComposeTarget:

@@ -1,49 +1,92 @@
 """Folders of this machine behind the volumes of a Compose project: what a cache or a volume of the stack means there.
 
 A `path` of the declaration is then the path inside the container; the container's mounts say what lies behind it. Data
-is read and put back there, by a process that may read Docker's folders.
+is read and put back there, by a process that may read Docker's folders, or by a one-off container.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from ops_pipelines.errors import TargetUnsupported
-from ops_pipelines.policy.compose_plan import Mount, behind
+from ops_pipelines.policy.compose_plan import Behind, Mount, behind
 from ops_pipelines.policy.compose_project import volume_name
+from ops_pipelines.policy.one_off import Where, choose
+from ops_pipelines.policy.programs import users_of
 from ops_pipelines.wiring.compose_site import ComposeSite
 from ops_pipelines.wiring.site import Site
 
 
-def folders(site: Site, what: str, path: str, replicas: int, components: Iterable[str]) -> tuple[Path, ...]:
-    """Folder of each replica. `what` names it in errors, `components` are those that mount it.
+def where(site: Site) -> Where:
+    """Who moves the data of the stack's volumes and caches: this process, or a container on the engine."""
+    here = ComposeSite(site)
+    away = None if here.docker.is_local else str(here.docker.address)
+    unreadable: list[str] = []
+    if here.target.data.by == "auto" and away is None:
+        parts = [("model_cache", name) for name in site.stack.caches] + [
+            ("volume", n) for n in site.stack.volumes
+        ]
+        for kind, name in parts:
+            unreadable += [one.folder for one in _sides(site, kind, name) if not _can_read(Path(one.folder))]
+    return choose(here.target.data.by, away, unreadable)
+
+
+def by_container(site: Site) -> bool:
+    """Whether a container moves the stack's data."""
+    return site.stack.target.kind == "compose" and where(site).container
+
+
+def folders(site: Site, kind: str, name: str) -> tuple[Path, ...]:
+    """Folder of each replica of a cache (`model_cache`) or `volume`.
+
+    Raises TargetUnsupported where nothing mounts it, or where this process cannot read it."""
+    return tuple(_readable(f"{kind}/{name}", Path(one.folder)) for one in sides(site, kind, name))
+
+
+def sides(site: Site, kind: str, name: str) -> tuple[Behind, ...]:
+    """What lies behind each replica of a cache or a volume, on the engine's machine.
 
     Where no container is there (before the first deploy, after `down`), the volume's own place is asked of the engine.
-    Raises TargetUnsupported where nothing mounts it, or where this process cannot read it."""
-    here = ComposeSite(site)
-    names = tuple(components)
-    inside = PurePosixPath(path.replace("{replica}", "0"))
-    found = [
-        folder
-        for mounts in here.docker.mounts(here.target.project, names)
-        if (folder := behind(inside, mounts)) is not None
-    ] or _declared(here, inside, names)
-    unique = tuple(dict.fromkeys(found))
+    Raises TargetUnsupported where nothing mounts it."""
+    declared = (site.stack.caches if kind == "model_cache" else site.stack.volumes)[name]
+    unique, replicas = _sides(site, kind, name), declared.replicas
     if not unique:
+        names = _users(site, kind, name)
         raise TargetUnsupported(
-            f"{what} of {site.name} is {path}, and no container of {', '.join(names) or 'any component'} mounts it",
+            f"{kind}/{name} of {site.name} is {declared.path}, and no container of "
+            f"{', '.join(names) or 'any component'} mounts it",
             remedy="name the path inside the container, below a volume or a mounted folder of the Compose files",
         )
     if len(unique) == 1 and replicas > 1:
         unique *= replicas  # one volume that all replicas share
     if len(unique) < replicas:
         raise TargetUnsupported(
-            f"{what} of {site.name} has {replicas} replicas, and {len(unique)} containers mount it",
+            f"{kind}/{name} of {site.name} has {replicas} replicas, and {len(unique)} containers mount it",
             remedy="deploy the stack, or declare as many replicas as there are",
         )
-    return tuple(_readable(what, Path(folder)) for folder in unique[:replicas])
+    return unique[:replicas]
+
+
+def _sides(site: Site, kind: str, name: str) -> tuple[Behind, ...]:
+    here = ComposeSite(site)
+    declared = (site.stack.caches if kind == "model_cache" else site.stack.volumes)[name]
+    names = _users(site, kind, name)
+    inside = PurePosixPath(declared.path.replace("{replica}", "0"))
+    found = [
+        one
+        for mounts in here.docker.mounts(here.target.project, names)
+        if (one := behind(inside, mounts)) is not None
+    ] or _declared(here, inside, names)
+    return tuple(dict.fromkeys(found))
+
+
+def _users(site: Site, kind: str, name: str) -> tuple[str, ...]:
+    """Components that mount it: for a cache, those that answer with a model of it."""
+    if kind == "model_cache":
+        servers = [model.served_by for model in site.stack.models.values() if model.cache == name]
+        return tuple(dict.fromkeys(server for server in servers if server is not None))
+    return users_of(site.stack, name)
 
 
 def make_volumes(site: Site) -> None:
@@ -56,7 +99,7 @@ def make_volumes(site: Site) -> None:
             here.docker.make_volume(volume_name(project, name), project.name, name)
 
 
-def _declared(here: ComposeSite, inside: PurePosixPath, components: tuple[str, ...]) -> list[str]:
+def _declared(here: ComposeSite, inside: PurePosixPath, components: tuple[str, ...]) -> list[Behind]:
     """The same by the project's files and the volumes that are there."""
     project = here.project
     found = []
@@ -65,11 +108,11 @@ def _declared(here: ComposeSite, inside: PurePosixPath, components: tuple[str, .
         for one in (project.services.get(component) or {}).get("volumes") or ():
             if not isinstance(one, dict) or not one.get("source"):
                 continue
-            source = str(one["source"])
+            source, name = str(one["source"]), ""
             if one.get("type") == "volume":
                 name = volume_name(project, source)
                 source = here.docker.mountpoint(name) or f"{here.docker.info().root}/volumes/{name}/_data"
-            mounts.append(Mount(str(one["target"]), source))
+            mounts.append(Mount(str(one["target"]), source, name))
         folder = behind(inside, mounts)
         if folder is not None:
             found.append(folder)
@@ -78,15 +121,19 @@ def _declared(here: ComposeSite, inside: PurePosixPath, components: tuple[str, .
 
 def _readable(what: str, folder: Path) -> Path:
     """The folder, where this process can look into it, or into the nearest one above it that is there."""
+    if _can_read(folder):
+        return folder
+    raise TargetUnsupported(
+        f"{what} lies at {folder}, which cannot be read from here",
+        remedy="run ops-pipelines on the machine of the Docker Engine, as a user that may read its volumes (root), "
+        "or let a container do it: `target.data.by: container`",
+    )
+
+
+def _can_read(folder: Path) -> bool:
     nearest = folder
     while not nearest.exists() and nearest != nearest.parent:
         if not os.access(nearest.parent, os.X_OK) and nearest.parent.exists():
             break
         nearest = nearest.parent
-    if nearest.exists() and os.access(nearest, os.R_OK | os.X_OK) and nearest != Path("/"):
-        return folder
-    raise TargetUnsupported(
-        f"{what} lies at {folder}, which cannot be read from here",
-        remedy="run ops-pipelines on the machine of the Docker Engine, as a user that may read its volumes (root), "
-        "or mount a folder of that user's in place of the volume",
-    )
+    return nearest.exists() and os.access(nearest, os.R_OK | os.X_OK) and nearest != Path("/")

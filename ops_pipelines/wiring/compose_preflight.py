@@ -18,7 +18,7 @@ from ops_pipelines.policy.compose_needs import (
 )
 from ops_pipelines.policy.compose_project import Project, image_of
 from ops_pipelines.policy.plan import Finding
-from ops_pipelines.wiring import compose_bluegreen
+from ops_pipelines.wiring import compose_bluegreen, compose_data
 from ops_pipelines.wiring.compose_site import ComposeSite
 
 
@@ -50,6 +50,7 @@ def findings(here: ComposeSite) -> tuple[Finding, ...]:
     found += _ports(here, project, services)
     found += _external(here, resolved)
     found += _left_here(here, resolved)
+    found += _moves(here)
     found += [memory_finding(services, info.memory), *gpu_findings(services, info.runtimes)]
     found += compose_bluegreen.findings(here)
     return tuple(found)
@@ -89,6 +90,23 @@ def _ports(
             )
         else:
             yield Finding(subject, True, f"free for {service}")
+
+
+def _moves(here: ComposeSite) -> Iterator[Finding]:
+    """Who moves the data of its volumes, and why."""
+    if not (here.site.stack.caches or here.site.stack.volumes):
+        return
+    who = compose_data.where(here.site)
+    if not who.container:
+        yield Finding("data", True, f"is moved by this process: {who.why}")
+        return
+    image = here.target.data.image
+    if here.docker.image_ids([image])[image] is not None:
+        yield Finding("data", True, f"is moved by one-off containers of {image}: {who.why}")
+    else:
+        how = "build it there (`docker build -f deploy/platform/Dockerfile --target data`), or set `target.data.image`"
+        words = f"is to be moved by containers of {image}, which is not on the engine: {who.why}"
+        yield Finding("data", False, words, how, "warning")
 
 
 def _left_here(here: ComposeSite, resolved: Mapping[str, Any]) -> Iterator[Finding]:

@@ -290,12 +290,7 @@ def caches(site: Site) -> Mapping[str, tuple[Path, ...]]:
     if site.stack.target.kind == "compose":
         from ops_pipelines.wiring import compose_data
 
-        return {
-            name: compose_data.folders(
-                site, f"the cache {name}", cache.path, cache.replicas, cache_servers(site, name)
-            )
-            for name, cache in site.stack.caches.items()
-        }
+        return {name: compose_data.folders(site, "model_cache", name) for name in site.stack.caches}
     return {
         name: tuple(Path(cache_place(site.stack, name, i, places(site))) for i in range(cache.replicas))
         for name, cache in site.stack.caches.items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops_pipelines.adapters import cachefiles
@@ -17,12 +17,12 @@ from ops_pipelines.adapters.cachefiles import scan
 from ops_pipelines.adapters.ollama import Ollama
 from ops_pipelines.engines import cache as cache_engine
 from ops_pipelines.engines.ports import Fence, ModelSource, Progress, TakeInventory, silent
-from ops_pipelines.errors import CacheDamaged, Unreachable
+from ops_pipelines.errors import CacheDamaged, Refused, Unreachable
 from ops_pipelines.policy import cache_diff
 from ops_pipelines.policy.cache_names import wanted_models
-from ops_pipelines.policy.models import Inventory, WantedModel
+from ops_pipelines.policy.models import Inventory, WantedModel, inventory_from_json
 from ops_pipelines.policy.plan import Finding, Plan, failed
-from ops_pipelines.wiring import compose_data
+from ops_pipelines.wiring import compose_data, one_offs
 from ops_pipelines.wiring.collections import (
     CollectionsReport,
     bring_collections,
@@ -47,7 +47,10 @@ def inventory_of(
 ) -> TakeInventory:
     """Takes the inventory of one replica of a cache, reading only files that changed, and tonight's share of those
     that did not where it is to be all of them in `reread_days`; with `defer`, see `remember`."""
-    declared, folders = site.stack.caches[cache], caches(site)[cache]
+    declared = site.stack.caches[cache]
+    if compose_data.by_container(site):
+        return _elsewhere(site, cache)
+    folders = caches(site)[cache]
 
     def take(replica: int, progress: Progress) -> Inventory:
         index = _index(site, cache, replica)
@@ -66,6 +69,29 @@ def inventory_of(
     return take
 
 
+def _elsewhere(site: Site, cache: str) -> TakeInventory:
+    """The same, by a container beside the cache; it keeps the memory of what it read in a volume of its own."""
+
+    def take(replica: int, progress: Progress) -> Inventory:
+        raw = one_offs.asking(site, "model_cache", cache)("inventory", {"replica": replica}, progress)
+        root = compose_data.sides(site, "model_cache", cache)[replica].folder
+        return replace(inventory_from_json(raw), root=root)
+
+    return take
+
+
+def fetch_one(site: Site, cache: str, model: str, replica: int, progress: Progress) -> str:
+    """Bring one model into one replica of a cache in a folder here, and return its revision."""
+    [wanted] = [one for one in wanted_of(site, cache) if one.name == model]
+    with _sources(site, cache, needed=True) as sources:
+        source = sources.get(wanted.scheme)
+        if source is None:
+            raise Refused(
+                f"nothing here can pull from {wanted.scheme}:", remedy="pull it where its server runs"
+            )
+        return source.fetch(wanted, caches(site)[cache][replica], site.stack.caches[cache].layout, progress)
+
+
 def remember(site: Site) -> Callable[[Inventory], None]:
     """Notes that the deferred files of an inventory were stored and compared."""
     return lambda taken: cachefiles.remember(_index(site, taken.cache, taken.replica), taken)
@@ -79,8 +105,8 @@ def inventories(site: Site, progress: Progress = silent) -> tuple[Inventory, ...
     """Every replica of every cache."""
     return tuple(
         inventory_of(site, name)(replica, progress)
-        for name, folders in caches(site).items()
-        for replica in range(len(folders))
+        for name, cache in site.stack.caches.items()
+        for replica in range(cache.replicas)
     )
 
 
@@ -92,8 +118,8 @@ def wanted_of(site: Site, cache: str) -> tuple[WantedModel, ...]:
 def model_findings(site: Site) -> tuple[Finding, ...]:
     """Wanted against present in every replica, content against its digest, replicas against each other."""
     found: list[Finding] = []
-    for name, folders in caches(site).items():
-        taken = [inventory_of(site, name)(replica, silent) for replica in range(len(folders))]
+    for name, cache in site.stack.caches.items():
+        taken = [inventory_of(site, name)(replica, silent) for replica in range(cache.replicas)]
         for inventory in taken:
             lines = cache_diff.differences(wanted_of(site, name), inventory)
             found += [*cache_diff.findings(inventory, lines), *cache_diff.verify(inventory)]
@@ -106,8 +132,8 @@ def plan_fill(site: Site) -> Plan:
     """Which models would be pulled."""
     steps = [
         step
-        for name, folders in caches(site).items()
-        for replica in range(len(folders))
+        for name, cache in site.stack.caches.items()
+        for replica in range(cache.replicas)
         for step in cache_engine.plan_fill(wanted_of(site, name), inventory_of(site, name)(replica, silent))
     ]
     return Plan(f"Fill the model caches of {site.name}", tuple(steps))
@@ -135,14 +161,15 @@ def said_of_sources(site: Site) -> Path:
 def _fill(site: Site, fence: Fence | None, progress: Progress) -> tuple[Inventory, ...]:
     filled: list[Inventory] = []
     bad: list[Finding] = []
-    for name, folders in caches(site).items():
+    for name, cache in site.stack.caches.items():
         wanted = wanted_of(site, name)
-        for replica in range(len(folders)):
+        for replica in range(cache.replicas):
             take = inventory_of(site, name)
             pulls = any(
                 step.verb == "fetch" for step in cache_engine.plan_fill(wanted, take(replica, progress))
             )
-            with _sources(site, name, needed=pulls and fence is not None) as sources:
+            with _sources(site, name, needed=pulls and fence is not None) as known:
+                sources = _beside(site, name, replica, known)
                 held = {word: _Fenced(source, fence) for word, source in sources.items()} if fence else {}
                 result = cache_engine.fill(wanted, take, held, replica=replica, progress=progress)
             filled.append(result.inventory)
@@ -153,6 +180,35 @@ def _fill(site: Site, fence: Fence | None, progress: Progress) -> tuple[Inventor
             remedy=" ".join(dict.fromkeys(finding.remedy for finding in bad if finding.remedy)),
         )
     return tuple(filled)
+
+
+def _beside(
+    site: Site, cache: str, replica: int, sources: Mapping[str, ModelSource]
+) -> Mapping[str, ModelSource]:
+    """The same sources; for a folder that is not here, and that no server fills, by a container beside it."""
+    if site.stack.caches[cache].layout == "ollama" or not compose_data.by_container(site):
+        return sources
+    return {word: _Beside(source, site, cache, replica) for word, source in sources.items()}
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """A source that is asked from here, and brings a model by a container."""
+
+    inner: ModelSource
+    site: Site
+    cache: str
+    replica: int
+
+    def fetch(self, model: WantedModel, root: Path, layout: str, progress: Progress) -> str:
+        """As the source does, in the container."""
+        del root, layout
+        ask = one_offs.asking(self.site, "model_cache", self.cache)
+        return str(ask("fetch", {"model": model.name, "replica": self.replica}, progress))
+
+    def probe(self, model: WantedModel) -> Finding:
+        """As the source does."""
+        return self.inner.probe(model)
 
 
 @dataclass(frozen=True)
@@ -175,7 +231,7 @@ class _Fenced:
 def probe_models(site: Site) -> tuple[Finding, ...]:
     """Whether each model that is missing could be pulled, asked of where it is to come from."""
     found: list[Finding] = []
-    for name in caches(site):
+    for name in site.stack.caches:
         missing = [
             line.wanted
             for line in cache_diff.differences(wanted_of(site, name), inventory_of(site, name)(0, silent))

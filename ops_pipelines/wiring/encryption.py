@@ -29,7 +29,7 @@ def encrypted(site: Site, sources: Sequence[PartSource]) -> list[PartSource]:
     declared = backup_of(site).encrypt
     if declared is None:
         return list(sources)
-    sealer = AgeSealer(_recipients(site, declared))
+    sealer = AgeSealer(recipients(site, declared))
     before = _Before(site)
     stored = partial(stored_sizes, object_store(site), layout(site))
 
@@ -92,7 +92,8 @@ def unopened(opener: AgeOpener, parts: Sequence[Part]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _recipients(site: Site, declared: Encrypt) -> tuple[str, ...]:
+def recipients(site: Site, declared: Encrypt) -> tuple[str, ...]:
+    """Public keys that a stack encrypts for. Raises UsageError for a file that cannot be read."""
     found: list[str] = []
     for word in declared.recipients:
         if not word.startswith("file:"):

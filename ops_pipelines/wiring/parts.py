@@ -11,16 +11,20 @@ import structlog
 import yaml
 
 from ops_pipelines.engines.parts.configuration import ConfigurationSource, ConfigurationTarget
+from ops_pipelines.engines.parts.elsewhere import ElsewhereSource, ElsewhereTarget
 from ops_pipelines.engines.parts.model_cache import ModelCacheSource, ModelCacheTarget
+from ops_pipelines.engines.parts.volume import VolumeTarget
 from ops_pipelines.engines.ports import PartSource, PartTarget
 from ops_pipelines.engines.questions import ask, keep_answers, pick_questions, text_field, vector_field
 from ops_pipelines.errors import OpsError, TargetUnsupported
 from ops_pipelines.policy.manifest import Manifest, Part, Question
 from ops_pipelines.policy.processes import programs_to_json
-from ops_pipelines.wiring import data
+from ops_pipelines.wiring import data, one_offs
 from ops_pipelines.wiring.artifacts import artifact, supported
 from ops_pipelines.wiring.buckets import bucket_source, bucket_target
-from ops_pipelines.wiring.connect import backup_of, caches, embedder, known_secrets, served_name, vector_store
+from ops_pipelines.wiring.compose_data import by_container
+from ops_pipelines.wiring.connect import backup_of, embedder, known_secrets, served_name, vector_store
+from ops_pipelines.wiring.connect import caches as replica_folders
 from ops_pipelines.wiring.databases import database_source, database_target
 from ops_pipelines.wiring.encryption import encrypted, opened_target
 from ops_pipelines.wiring.site import Site
@@ -29,6 +33,8 @@ from ops_pipelines.wiring.volumes import volume_source, volume_target
 
 log = structlog.get_logger()
 
+_NOWHERE = Path("/nonexistent/live")
+"""The live folder of what is not here."""
 DRILL = "drill"
 """Word by which a drill names its places; a restore spares them, and only a drill removes them."""
 
@@ -40,18 +46,14 @@ def is_drill_place(place: str) -> bool:
 
 def sources(site: Site) -> list[PartSource]:
     """Every part that the stack declares and does not leave out."""
-    found: list[PartSource] = [
-        ModelCacheSource(
-            name,
-            cache.replicas,
-            # Of several replicas another one may have right what one has not: then all is read beforehand.
-            data.inventory_of(site, name, reread_days=cache.reread_days, defer=cache.replicas == 1),
-            data.wanted_of(site, name),
-            data.remember(site),
-        )
-        for name, cache in site.stack.caches.items()
-        if cache.backup
-    ]
+    caches = [name for name, cache in site.stack.caches.items() if cache.backup]
+    volumes = [name for name, volume in site.stack.volumes.items() if volume.backup]
+    beside: list[PartSource] = []
+    if by_container(site):  # encrypted there, where they are to be
+        keys = [("model_cache", name) for name in caches] + [("volume", name) for name in volumes]
+        beside = [ElsewhereSource(kind, name, one_offs.store(site, kind, name)) for kind, name in keys]
+        caches, volumes = [], []
+    found: list[PartSource] = [cache_source(site, name) for name in caches]
     found += [
         collection_source(site, name)
         for name, collection in site.stack.collections.items()
@@ -60,10 +62,23 @@ def sources(site: Site) -> list[PartSource]:
     found += [
         database_source(site, name) for name, database in site.stack.databases.items() if database.backup
     ]
-    found += [volume_source(site, name) for name, volume in site.stack.volumes.items() if volume.backup]
+    found += [volume_source(site, name) for name in volumes]
     found += [bucket_source(site, name) for name, bucket in site.stack.buckets.items() if bucket.backup]
     found.append(_configuration(site))
-    return encrypted(site, found)
+    return [*beside, *encrypted(site, found)]
+
+
+def cache_source(site: Site, name: str) -> ModelCacheSource:
+    """What a backup reads of a model cache, in folders that this process can read."""
+    cache = site.stack.caches[name]
+    return ModelCacheSource(
+        name,
+        cache.replicas,
+        # Of several replicas another one may have right what one has not: then all is read beforehand.
+        data.inventory_of(site, name, reread_days=cache.reread_days, defer=cache.replicas == 1),
+        data.wanted_of(site, name),
+        data.remember(site),
+    )
 
 
 def targets(site: Site, manifest: Manifest, *, scratch: Path | None = None) -> dict[str, PartTarget]:
@@ -149,12 +164,18 @@ def _configuration(site: Site) -> ConfigurationSource:
 
 
 def _cache_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
-    del manifest, scratch
+    del scratch
     declared = site.stack.caches.get(part.name)
     if declared is None or declared.layout != part.facts.get("layout", declared.layout):
         return None
+    if by_container(site):
+        nowhere = (_NOWHERE,) * declared.replicas
+        aside = ModelCacheTarget(part.name, declared.layout, nowhere, data.inventory_of(site, part.name))
+        return ElsewhereTarget(
+            part.kind, part.name, one_offs.asking(site, part.kind, part.name, manifest.snapshot), aside
+        )
     return ModelCacheTarget(
-        part.name, declared.layout, caches(site)[part.name], data.inventory_of(site, part.name)
+        part.name, declared.layout, replica_folders(site)[part.name], data.inventory_of(site, part.name)
     )
 
 
@@ -179,8 +200,15 @@ def _database_target(site: Site, part: Part, manifest: Manifest, scratch: Path) 
 
 
 def _volume_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:
-    del manifest, scratch
-    return volume_target(site, part.name) if part.name in site.stack.volumes else None
+    del scratch
+    if part.name not in site.stack.volumes:
+        return None
+    if by_container(site):
+        aside = VolumeTarget(part.name, (_NOWHERE,) * site.stack.volumes[part.name].replicas)
+        return ElsewhereTarget(
+            part.kind, part.name, one_offs.asking(site, part.kind, part.name, manifest.snapshot), aside
+        )
+    return volume_target(site, part.name)
 
 
 def _bucket_target(site: Site, part: Part, manifest: Manifest, scratch: Path) -> PartTarget | None:

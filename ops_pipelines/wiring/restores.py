@@ -15,7 +15,7 @@ from ops_pipelines.engines.restore import RestoreResult
 from ops_pipelines.errors import OpsError, Unreachable, UsageError
 from ops_pipelines.policy.manifest import Manifest
 from ops_pipelines.policy.plan import Plan, Step
-from ops_pipelines.wiring import kept_times, needed_secrets
+from ops_pipelines.wiring import compose_data, kept_times, needed_secrets
 from ops_pipelines.wiring import parts as part_wiring
 from ops_pipelines.wiring.artifacts import supported
 from ops_pipelines.wiring.connect import layout, lease, now, object_store
@@ -84,6 +84,13 @@ def plan_restore(
     chosen, _ = choose(manifest, targets, parts)
     found = needed_secrets.check(site, manifest, chosen, allow_wrong)
     steps = tuple(Step("check", one.subject, one.message) for one in found if one.ok)
+    if site.stack.target.kind == "compose" and any(part.kind in ("model_cache", "volume") for part in chosen):
+        who = compose_data.where(site)
+        steps += (
+            Step(
+                "check", "data", f"moved by {'a container' if who.container else 'this process'}: {who.why}"
+            ),
+        )
     plan = replace(
         plan,
         steps=(*steps, *plan.steps),

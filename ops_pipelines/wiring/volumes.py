@@ -7,6 +7,7 @@ from pathlib import Path
 from ops_pipelines.adapters.volumefiles import read_volume
 from ops_pipelines.engines.parts.volume import ReadVolume, VolumeSource, VolumeTarget
 from ops_pipelines.engines.ports import Progress
+from ops_pipelines.policy import programs
 from ops_pipelines.policy.programs import volume_place
 from ops_pipelines.policy.volumes import VolumeReading
 from ops_pipelines.wiring import compose_data
@@ -17,10 +18,7 @@ from ops_pipelines.wiring.site import Site
 def volume_folders(site: Site, name: str) -> tuple[Path, ...]:
     """Folder of each replica of a volume."""
     if site.stack.target.kind == "compose":
-        declared = site.stack.volumes[name]
-        return compose_data.folders(
-            site, f"the volume {name}", declared.path, declared.replicas, users_of(site, name)
-        )
+        return compose_data.folders(site, "volume", name)
     replicas = range(site.stack.volumes[name].replicas)
     return tuple(Path(volume_place(site.stack, name, replica, places(site))) for replica in replicas)
 
@@ -38,12 +36,7 @@ def volume_target(site: Site, name: str) -> VolumeTarget:
 
 def users_of(site: Site, volume: str) -> tuple[str, ...]:
     """Components that keep a volume's files open: they mount it, or name it in their command or environment."""
-    word = f"{{volume.{volume}}}"
-    return tuple(
-        name
-        for name, each in site.stack.components.items()
-        if volume in each.volumes or any(word in text for text in (*each.command, *each.environment.values()))
-    )
+    return programs.users_of(site.stack, volume)
 
 
 def _reader(site: Site, name: str) -> ReadVolume:

@@ -87,7 +87,7 @@ class Docker:
                     tar.addfile(link)
             for program in programs:
                 tar.add(program.resolve(), f"usr/bin/{program.name}")
-            for library in {library for program in programs for library in _libraries(program)}:
+            for library in {library for program in programs for library in libraries(program)}:
                 tar.add(library.resolve(), str(library).lstrip("/"))
         words = [word for change in changes for word in ("--change", change)]
         return self.run("import", *words, "-", name, stdin=archive.getvalue())
@@ -279,7 +279,7 @@ def _openssl(folder: Path, *words: str) -> None:
     subprocess.run(["openssl", *words], cwd=folder, capture_output=True, check=True, timeout=60)
 
 
-def _libraries(program: Path) -> list[Path]:
+def libraries(program: Path) -> list[Path]:
     """Shared libraries that a program loads, the loader included (none for a static one)."""
     done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
     words = [word for line in done.stdout.splitlines() for word in line.split() if word.startswith("/")]
