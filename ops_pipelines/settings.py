@@ -15,6 +15,8 @@ from pathlib import Path
 from ops_pipelines.errors import OpsError, UsageError
 
 RUN_ENV = "run.env"
+PROFILES_ENV = "profiles.env"
+"""File of the home folder with the profile of each stack that was migrated, `stack=profile`."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Settings:
     stacks_dirs: tuple[Path, ...]
     """Folders that hold stack files (`OPS_STACKS_DIR`, colon separated, default `deploy`)."""
     profiles: Mapping[str, str]
-    """Profile by stack (`OPS_PROFILES`, `obelisk=production,aphrodite=ray`; `*=dev` for all others)."""
+    """Profile by stack (`OPS_PROFILES`, `obelisk=production,aphrodite=ray`; `*=dev` for all others; for stacks that it
+    does not name, what a migration chose)."""
     ollama: Path | None
     """The ollama program (`OPS_OLLAMA`, else found on PATH by whoever asks)."""
     demo_corpus: Path | None
@@ -74,7 +77,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, cwd: Path | None 
     return Settings(
         home=home,
         stacks_dirs=stacks,
-        profiles=_profiles(merged.get("OPS_PROFILES", "")),
+        profiles={**read_env_file(home / PROFILES_ENV), **_profiles(merged.get("OPS_PROFILES", ""))},
         ollama=folder / merged["OPS_OLLAMA"] if merged.get("OPS_OLLAMA") else None,
         demo_corpus=corpus,
         age_identity=folder / merged["OPS_AGE_IDENTITY"] if merged.get("OPS_AGE_IDENTITY") else None,
@@ -102,6 +105,26 @@ def read_env_file(path: Path) -> dict[str, str]:
         ) from error
     pairs = (line.partition("=") for line in text.splitlines() if line and not line.startswith("#"))
     return {name.strip(): value for name, sep, value in pairs if sep}
+
+
+def choose_profile(home: Path, stack: str, profile: str) -> None:
+    """Let a stack be in one of its forms from now on: in this home folder, unless OPS_PROFILES says otherwise.
+
+    The file is replaced in one step. Raises OpsError where it cannot be written."""
+    path = home / PROFILES_ENV
+    chosen = {**read_env_file(path), stack: profile}
+    draft = path.with_name(f".{PROFILES_ENV}.{os.getpid()}")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with draft.open("w", encoding="utf-8") as file:
+            file.write("".join(f"{name}={value}\n" for name, value in sorted(chosen.items())))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise OpsError(
+            f"{path} cannot be written: {error.strerror}", remedy="correct the rights of the home folder"
+        ) from error
 
 
 def _folders(base: Path, text: str) -> tuple[Path, ...]:

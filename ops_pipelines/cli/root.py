@@ -23,13 +23,14 @@ from ops_pipelines.settings import load_settings
 
 _MODULES = (
     "declarations", "running", "operating", "backups", "snapshots", "restoring", "keeping", "models", "scaling",
-    "tuning", "doctoring", "part",
+    "tuning", "doctoring", "part", "migrating",
 )  # fmt: skip
 _AT_ONCE = {
     **dict.fromkeys(("plan", "deploy", "status", "rollback", "revisions"), "running"),
     **dict.fromkeys(("logs", "build", "down", "test"), "operating"),
     **dict.fromkeys(("stacks", "schema", "lint"), "declarations"),
     "part": "part",
+    "migrate": "migrating",
 }
 """Verbs whose module alone is imported: what backups need takes longer to import than most of these take to answer."""
 

@@ -155,6 +155,20 @@ class UnloadConfig(dg.Config):
     model: str = Field(description="Model, by its name in the stack file.")
 
 
+class MigrateConfig(dg.Config):
+    """A move of a stack to another of its forms."""
+
+    stack: str = Field(description="Name of the stack.")
+    to: str = Field(
+        default="",
+        description="Form to move to: a profile, or the target that one of them has. Empty: finish.",
+    )
+    again: bool = Field(default=False, description="Begin anew where an earlier migration did not end.")
+    finish: bool = Field(default=False, description="Stop and remove the old form, once the stack was moved.")
+    volumes: bool = Field(default=False, description="With `finish`: remove the old one's volumes too.")
+    apply: bool = Field(default=False, description="Do it. Off: show the plan.")
+
+
 class ScaleConfig(dg.Config):
     """A scaling decision that is to be carried out."""
 

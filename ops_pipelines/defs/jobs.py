@@ -5,12 +5,13 @@ from typing import cast
 
 import dagster as dg
 
-from ops_pipelines.defs.configs import PruneConfig, ScaleConfig, VerifyConfig
+from ops_pipelines.defs.configs import MigrateConfig, PruneConfig, ScaleConfig, VerifyConfig
 from ops_pipelines.defs.metadata import findings_metadata, plan_metadata, plan_text
 from ops_pipelines.defs.names import key
+from ops_pipelines.defs.one_off_pipes import moved_by_pipes
 from ops_pipelines.defs.running import LogProgress, failures
 from ops_pipelines.policy.plan import failed
-from ops_pipelines.wiring import scaling, snapshots
+from ops_pipelines.wiring import migrations, scaling, snapshots
 from ops_pipelines.wiring.site import Fleet
 
 FLEET = "fleet"
@@ -87,6 +88,40 @@ def carry_out_decision(context: dg.OpExecutionContext, config: ScaleConfig) -> N
     )
 
 
+@dg.op(required_resource_keys={FLEET}, description="Move a stack with its data to another of its forms.")
+def migrate_stack(context: dg.OpExecutionContext, config: MigrateConfig) -> None:
+    """A dry run unless `apply` is set. The old form serves until the switch, and stays until `finish`."""
+    by = f"run {context.run_id}"
+    with failures(), moved_by_pipes(context):
+        site = _fleet(context).site(config.stack)
+        if config.finish:
+            plan = (migrations.finish if config.apply else migrations.finish_plan)(
+                site, volumes=config.volumes
+            )
+        elif config.apply:
+            progress = LogProgress(context)
+            plan = migrations.migrate(site, config.to, by=by, again=config.again, progress=progress).plan
+        else:
+            plan = migrations.plan(site, config.to)
+    context.log.info(plan_text(plan))
+    what = "dry run of a migration: nothing was changed"
+    if config.apply:
+        what = (
+            "the old form was removed"
+            if config.finish
+            else f"migrated to {config.to}: reload the code location"
+        )
+    context.log_event(
+        dg.AssetObservation(key(site.name, "deployment"), description=what, metadata=plan_metadata(plan))
+    )
+
+
+@dg.job(executor_def=dg.in_process_executor, description="Move a stack with its data to another target.")
+def migrate() -> None:
+    """One stack."""
+    migrate_stack()
+
+
 @dg.job(executor_def=dg.in_process_executor, description="Prove that a snapshot is whole in the bucket.")
 def verify() -> None:
     """One stack's snapshot."""
@@ -105,7 +140,7 @@ def apply_scaling() -> None:
     carry_out_decision()
 
 
-JOBS = [verify, prune, apply_scaling]
+JOBS = [verify, prune, migrate, apply_scaling]
 
 
 def _fleet(context: dg.OpExecutionContext) -> Fleet:
