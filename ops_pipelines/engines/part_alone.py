@@ -9,11 +9,17 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+import structlog
+
+from ops_pipelines.engines._backup_store import Into, Tally
 from ops_pipelines.engines._blobs import WORKERS, listed_sizes
-from ops_pipelines.engines.backup import _Into, _take, _Tally
+from ops_pipelines.engines.backup import _Parts
+from ops_pipelines.engines.hooks import Nothing, hold_nothing
 from ops_pipelines.engines.ports import Clock, Fence, ObjectStore, PartSource, Progress
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.manifest import Part
+
+log = structlog.get_logger()
 
 
 def store_part(
@@ -30,12 +36,12 @@ def store_part(
     """The part, and the digests of the blobs that were new. `scratch` is emptied first and last.
 
     Raises what `take_snapshot` raises for a part; nothing is listed anywhere then."""
-    tally = _Tally(listed_sizes(store, layout))
+    tally = Tally(listed_sizes(store, layout))
+    into = Into(store, layout, fence, tally, progress, parallel, lambda: None)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(mode=0o700, parents=True)
-        into = _Into(store, layout, fence, tally, progress, parallel)
-        part = _take(source, scratch, into, clock, lambda: None)
+        part = _Parts(scratch, into, clock, hold_nothing, {}, log).take(source, Nothing())
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return part, tally.new.keys()
