@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from ops_pipelines.engines import bluegreen
@@ -26,6 +27,7 @@ from ops_pipelines.policy.plan import Finding, Plan, Step, Verb
 from ops_pipelines.policy.processes import ProcessState
 from ops_pipelines.wiring import asking, compose_bluegreen, compose_preflight, revisions
 from ops_pipelines.wiring.compose_site import ComposeSite
+from ops_pipelines.wiring.connect import now
 from ops_pipelines.wiring.site import Site
 
 _SLACK = 60.0
@@ -185,6 +187,14 @@ def status(site: Site) -> tuple[ReplicaStatus, ...]:
     return tuple(rows)
 
 
+def _uptime(container: Container) -> float | None:
+    """Seconds since a container that runs was started, by this machine's clock."""
+    if container.state != "running" or not container.started:
+        return None
+    begun = datetime.fromisoformat(f"{container.started[:19]}+00:00")  # the engine says nanoseconds, in UTC
+    return max((now() - begun).total_seconds(), 0.0)
+
+
 def _row(site: Site, container: Container) -> ReplicaStatus:
     healthy, words = replica_health(container)
     known = container.service in site.stack.components
@@ -193,7 +203,7 @@ def _row(site: Site, container: Container) -> ReplicaStatus:
         container.name,
         _STATES[container.state],
         healthy,
-        uptime=None,
+        uptime=_uptime(container),
         detail=words if known else f"{words}; the declaration does not name it",
     )
 

@@ -43,7 +43,7 @@ def test_deploy_change_and_go_back(stand: Stand) -> None:
     }
     assert stand.deploy().revision == 1
     assert stand.page == "one"
-    assert {row["answers"] for row in deployments.status_rows(site)} == {"yes"}
+    assert {(row["answers"], bool(row["up for"])) for row in deployments.status_rows(site)} == {("yes", True)}
     assert [one.ok for one in deployments.drift_findings(site)] == [True]
 
     before = stand.started

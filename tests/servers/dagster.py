@@ -39,7 +39,7 @@ BROKEN = (
 )
 _READY, _STOPPED = 240.0, 60.0
 
-_EVENTS = """
+EVENTS = """
 query Events($id: ID!) { runOrError(runId: $id) { ... on Run { status } }
   logsForRun(runId: $id) { ... on EventConnection { events { __typename
     ... on MessageEvent { message stepKey }
@@ -116,7 +116,7 @@ class Platform:
         last: dict[str, Any] = {}
 
         def over() -> bool:
-            last.update(self.dagster.ask(_EVENTS, {"id": run}))
+            last.update(self.dagster.ask(EVENTS, {"id": run}))
             return last["runOrError"]["status"] in ("SUCCESS", "FAILURE", "CANCELED")
 
         until(over, what=f"run {run} to end", seconds=180)
@@ -134,6 +134,11 @@ class Run:
     def of(self, kind: str) -> list[dict[str, Any]]:
         """Events of one kind."""
         return [event for event in self.events if event["__typename"] == kind]
+
+    @property
+    def said(self) -> list[str]:
+        """Lines of its log."""
+        return [event["message"] for event in self.events if event.get("message")]
 
     @property
     def failure(self) -> str:
