@@ -36,6 +36,12 @@ class Settings:
     """Folder that the first run embeds (`OPS_DEMO_CORPUS`, else the project's own documents)."""
     age_identity: Path | None
     """File with the private age keys that open encrypted snapshots (`OPS_AGE_IDENTITY`)."""
+    hub: str | None
+    """Mirror of the Hugging Face hub (`HF_ENDPOINT`); None is the hub itself."""
+    ollama_mirror: str | None
+    """Registry that Ollama's models are pulled from in place of its own (`OPS_OLLAMA_MIRROR`, `[http://]HOST[:PORT]`)."""
+    offline: bool
+    """Nothing is asked of hub, registry or hosted API (`OPS_OFFLINE=1`): caches and buckets are all there is."""
     log_format: str
     """`console` or `json` (`OPS_LOG_FORMAT`)."""
     environ: Mapping[str, str] = field(repr=False)
@@ -81,6 +87,9 @@ def load_settings(environ: Mapping[str, str] | None = None, *, cwd: Path | None 
         ollama=folder / merged["OPS_OLLAMA"] if merged.get("OPS_OLLAMA") else None,
         demo_corpus=corpus,
         age_identity=folder / merged["OPS_AGE_IDENTITY"] if merged.get("OPS_AGE_IDENTITY") else None,
+        hub=(merged.get("HF_ENDPOINT") or "").rstrip("/") or None,
+        ollama_mirror=(merged.get("OPS_OLLAMA_MIRROR") or "").rstrip("/") or None,
+        offline=merged.get("OPS_OFFLINE", "").lower() in ("1", "true", "yes"),
         log_format=merged.get("OPS_LOG_FORMAT", "console"),
         environ=merged,
         given=process,

@@ -16,14 +16,26 @@ from ops_pipelines.policy.plan import Finding
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
-def ask_registry(http: httpx.Client, model: WantedModel, held: CacheModel | None = None) -> Finding:
+def mirror_name(reference: str, mirror: str | None) -> str | None:
+    """The name under which a mirror has a model of Ollama's own library; None for a model of another registry."""
+    host, namespace, name, tag = parse_ollama(reference)
+    if mirror is None or host != OLLAMA_HOST:
+        return None
+    return f"{mirror}/{namespace}/{name}:{tag}"
+
+
+def ask_registry(
+    http: httpx.Client, model: WantedModel, held: CacheModel | None = None, *, mirror: str | None = None
+) -> Finding:
     """Whether the registry that a model's name points at has its manifest; None where it does not answer.
 
     With `held`, the model as the cache has it: whether the registry's is another one."""
     subject = f"model {model.name}"
     unknown = f"not known whether {model.name} {'has moved' if held else 'can be pulled'}"
-    host, namespace, name, tag = parse_ollama(model.reference)
-    url = f"https://{host}/v2/{namespace}/{name}/manifests/{tag}"
+    mirrored = mirror_name(model.reference, mirror)
+    host, namespace, name, tag = parse_ollama(mirrored or model.reference)
+    scheme = "http" if (mirrored or "").startswith("http://") else "https"
+    url = f"{scheme}://{host}/v2/{namespace}/{name}/manifests/{tag}"
     try:
         answer = http.get(url, headers={"Accept": _MANIFEST}, follow_redirects=True)
     except httpx.HTTPError as error:

@@ -103,6 +103,22 @@ class DockerEngine:
         with self._explained() as client:
             client.images.get(image_id).tag(repository, tag)
 
+    def can_pull(self, image: str) -> tuple[bool | None, str]:
+        """Whether its registry has an image, asked by the engine; None where that is not known, with the reason."""
+        from docker.errors import APIError
+
+        with self._explained() as client:
+            try:
+                cast("Any", client.api).inspect_distribution(image)  # it publishes no types
+            except APIError as error:
+                said = str(error.explanation or error)
+                gone = any(
+                    word in said.lower()
+                    for word in ("manifest unknown", "not found", "denied", "unauthorized")
+                )
+                return (False if gone else None), " ".join(said.split())[:200]
+        return True, "its registry has it"
+
     def volumes(self, project: str) -> dict[str, str]:
         """Volumes of a Compose project: name in its files -> name on the engine."""
         with self._explained() as client:

@@ -36,6 +36,21 @@ def find_hardware(search_path: str = "", *, drm: Path = _DRM) -> Hardware:
     return Hardware("cpu", cores, total, (), note)
 
 
+_MODULES = Path("/sys/module")
+
+
+def driver_version(*, modules: Path = _MODULES) -> str | None:
+    """Version of the cards' driver in the kernel; None where there is none, or it does not say.
+
+    NVIDIA's modules and amdgpu's DKMS package tell it in sysfs; drivers that come with the kernel go by its release."""
+    for name in ("nvidia", "amdgpu"):
+        if found := _read(modules / name / "version"):
+            return found
+    if any((modules / name).is_dir() for name in ("amdgpu", "xe", "i915")):
+        return platform.release().partition("-")[0]
+    return None
+
+
 def _cards(drm: Path, vendor: str) -> tuple[Card, ...]:
     """Cards of a vendor with memory of their own (`mem_info_vram_total` of amdgpu, `lmem_total_bytes` of xe and i915).
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from ops_pipelines.adapters import _http
-from ops_pipelines.adapters._ollama_words import ask_registry, error_of, said_no
+from ops_pipelines.adapters._ollama_words import ask_registry, error_of, mirror_name, said_no
 from ops_pipelines.errors import OpsError, Refused, Unreachable
 from ops_pipelines.policy.cache_names import shown_name
 from ops_pipelines.policy.models import CacheModel, WantedModel
@@ -53,9 +53,17 @@ class Ollama:
     """One Ollama server. Also the ModelSource of `ollama:` models."""
 
     def __init__(
-        self, base_url: str, *, transport: httpx.BaseTransport | None = None, timeout: float = 30.0
+        self,
+        base_url: str,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        timeout: float = 30.0,
+        mirror: str | None = None,
     ) -> None:
-        """`transport` stands in for the network in tests, the registry's included."""
+        """`mirror` (`[http://]HOST[:PORT]`) is a registry that has what Ollama's own has.
+
+        `transport` stands in for the network in tests, the registry's included."""
+        self._mirror = mirror
         self.base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._transport = transport
@@ -129,12 +137,24 @@ class Ollama:
                 f"model {model.name} is Ollama's and its cache has layout {layout}",
                 remedy="give the cache `layout: ollama`",
             )
-        return self.pull(model.reference, progress)
+        mirrored = mirror_name(model.reference, self._mirror)
+        if mirrored is None:
+            return self.pull(model.reference, progress)
+        self._pull(mirrored, progress)
+        # Servers know it by its own name; the two share their blobs.
+        self._request("POST", "/api/copy", json={"source": mirrored, "destination": model.reference})
+        self.delete(mirrored)
+        return self._digest(model.reference)
+
+    def _pull(self, mirrored: str, progress: Progress) -> None:
+        clear = (self._mirror or "").startswith("http://")
+        body = {"model": mirrored, **({"insecure": True} if clear else {})}
+        self._stream("/api/pull", body, f"pull {shown_name(mirrored)}", progress)
 
     def probe(self, model: WantedModel) -> Finding:
         """Ask the registry that the name points at for the manifest."""
         with self._client(timeout=_PROBE, outside=True) as http:
-            return ask_registry(http, model)
+            return ask_registry(http, model, mirror=self._mirror)
 
     def at_source(self, model: WantedModel, held: CacheModel) -> Finding:
         """Whether the registry's tag still is what the cache holds; None where it does not answer."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ops_pipelines.policy.compose_project import Project
+from ops_pipelines.policy.machine import Card
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.words import size_in_words
 
@@ -86,6 +88,73 @@ def gpu_findings(services: Services, runtimes: Sequence[str]) -> Iterator[Findin
                 f"{name} asks for a card, and the engine has no NVIDIA runtime",
                 "install the NVIDIA Container Toolkit and restart Docker, or choose a profile without cards",
             )
+
+
+def vram_findings(planned: Mapping[int, int], cards: Sequence[Card] | None, note: str) -> Iterator[Finding]:
+    """Whether what the declaration puts on each card fits it; None where cards or their memory are unknown."""
+    there = {card.index: card for card in cards or ()}
+    for index, asked in sorted(planned.items()):
+        subject, card = f"card/{index}", there.get(index)
+        if cards is None:
+            words = f"{size_in_words(asked)} are declared on it, and the cards are unknown: {note}"
+            yield Finding(subject, None, words, "look at the machine: nvidia-smi, rocm-smi", "warning")
+        elif card is None:
+            words = f"{size_in_words(asked)} are declared on it, and the machine has no card {index}"
+            yield Finding(subject, False, words, "correct resources.gpu, or choose a profile without cards")
+        elif asked > card.memory:
+            words = (
+                f"{size_in_words(asked)} are declared on it, and {card.name} has {size_in_words(card.memory)}"
+            )
+            yield Finding(subject, False, words, "move a component to another card, or take smaller models")
+        else:
+            fits = f"{size_in_words(asked)} of {size_in_words(card.memory)} ({card.name})"
+            yield Finding(subject, True, fits)
+
+
+def driver_finding(component: str, least: str, found: str | None, note: str) -> Finding:
+    """Whether the cards' driver is new enough; None where its version is unknown."""
+    subject = f"driver/{component}"
+    if found is None:
+        words = f"{component} needs {least} or newer, and the version is unknown: {note}"
+        return Finding(subject, None, words, "look at the machine: nvidia-smi, modinfo amdgpu", "warning")
+    if _version(found) < _version(least):
+        return Finding(
+            subject, False, f"{found}, and {component} needs {least} or newer", "update the cards' driver"
+        )
+    return Finding(subject, True, f"{found} is {least} or newer")
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(one) for one in re.findall(r"\d+", text)[:4])
+
+
+def device_findings(services: Services, there: Callable[[str], bool]) -> Iterator[Finding]:
+    """Whether device files that services are given (AMD's /dev/kfd, /dev/dri) are on the machine."""
+    for name, service in services.items():
+        for device in service.get("devices") or ():
+            source = (
+                str(device.get("source", "")) if isinstance(device, Mapping) else str(device).split(":")[0]
+            )
+            if source.startswith("/dev/"):
+                subject = f"device/{source}"
+                if there(source):
+                    yield Finding(subject, True, f"is there, for {name}")
+                else:
+                    mend = "install the cards' driver (amdgpu, xe or i915), or choose a profile without cards"
+                    yield Finding(subject, False, f"is not there, and {name} is given it", mend)
+
+
+def disk_finding(cache: str, size: int, used: int, free: int | None) -> Finding:
+    """Whether the space that a model cache sets aside is there; `used` is what it holds already."""
+    subject, missing = f"disk/{cache}", max(0, size - used)
+    if free is None:
+        return Finding(subject, None, "how much is free is unknown", severity="warning")
+    words = (
+        f"{size_in_words(missing)} are yet to come of {size_in_words(size)}, {size_in_words(free)} are free"
+    )
+    if missing > free:
+        return Finding(subject, False, words, "make room, or put Docker's data on a larger disk", "warning")
+    return Finding(subject, True, words)
 
 
 def _has_default(value: Any, name: str) -> bool:

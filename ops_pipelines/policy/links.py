@@ -32,6 +32,11 @@ _ANYWHERE = Places("/", "python", "/")
 def link_problems(stack: Stack) -> tuple[LinkProblem, ...]:
     """Everything in a declaration that refers to what is not there, or that contradicts another part of it."""
     found = [
+        *(
+            found
+            for name in stack.secret_lengths
+            for found in no_secret(stack, f"secret_lengths.{name}", name)
+        ),
         *_components(stack),
         *model_links(stack),
         *collection_links(stack),

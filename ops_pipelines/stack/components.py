@@ -150,6 +150,8 @@ class Resources(Declared):
     """Memory that one replica takes on its card."""
     gpu_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of a card's memory that the server claims at start."""
+    driver: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")] | None = None
+    """Oldest version of the cards' driver that will do: `570` (NVIDIA), `6.10` (amdgpu)."""
     disk: Size | None = None
 
 

@@ -59,6 +59,9 @@ class Model(Declared):
     """Its source asks for an accepted licence and a token."""
     token: Name | None = None
     """Secret with the token or key that its source or API asks for."""
+    api: str | None = None
+    """URL of a hosted model's API (`https://HOST/v1`), where it is not its provider's own. It is asked before a deploy
+    whether it takes the key and has the model."""
     ready: Literal["answers", "listed", "never"] = "answers"
     """What a deploy waits for: that each replica `answers` with it, base models before adapters; that its server
     `listed` it; or nothing. A hosted model that does not answer is a warning: it fails no deploy."""

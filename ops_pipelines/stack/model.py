@@ -25,6 +25,8 @@ class Stack(Declared):
     target: Target
     secrets: dict[Name, SecretRef] = Field(default_factory=dict)
     """References to secrets, `${NAME}` or `file:PATH`; never a value."""
+    secret_lengths: dict[Name, Annotated[int, Field(ge=1, le=4096)]] = Field(default_factory=dict)
+    """Characters that the value of a secret must have at least, by its name; a deploy is refused with fewer."""
     components: dict[Name, Component] = Field(default_factory=dict)
     caches: dict[Name, ModelCache] = Field(default_factory=dict)
     models: dict[Name, Model] = Field(default_factory=dict)

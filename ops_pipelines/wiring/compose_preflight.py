@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ops_pipelines.adapters.machine import LocalMachine
+from ops_pipelines.engines._blobs import in_parallel
 from ops_pipelines.errors import CommandFailed, OpsError
 from ops_pipelines.policy.compose_needs import (
     gpu_findings,
@@ -23,7 +24,7 @@ from ops_pipelines.wiring.compose_site import ComposeSite
 
 
 def findings(here: ComposeSite) -> tuple[Finding, ...]:
-    """Engine, plugin, secrets, images, ports, volumes, networks, memory, cards."""
+    """Engine, plugin, secrets, images, ports, volumes, networks, memory, cards and their driver, disk."""
     with ThreadPoolExecutor(1) as other:
         reading = other.submit(lambda: here.project)  # while the engine and Compose are asked who they are
         try:
@@ -59,6 +60,7 @@ def findings(here: ComposeSite) -> tuple[Finding, ...]:
 def _images(here: ComposeSite, services: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
     names = {name: image_of(here.target.project, name, one) for name, one in services.items()}
     built = {names[name]: name for name, one in services.items() if not one.get("image")}
+    absent: list[str] = []
     for image, known in here.docker.image_ids(names.values()).items():
         subject = f"image/{image}"
         if known is not None:
@@ -67,7 +69,21 @@ def _images(here: ComposeSite, services: Mapping[str, Mapping[str, Any]]) -> Ite
             remedy = f"build it: ops-pipelines build {here.site.name}"
             yield Finding(subject, False, f"{built[image]} is not built", remedy)
         else:
-            yield Finding(subject, False, "is not on the engine", "the deploy pulls it first", "warning")
+            absent.append(image)
+    # A registry that does not answer takes seconds to say so: all are asked at once.
+    for image, (there, said) in zip(
+        absent, in_parallel(here.docker.can_pull, absent, workers=8), strict=True
+    ):
+        if there is False:
+            mend = "correct its name, log in to its registry (`docker login`), or load it (`docker load`)"
+            yield Finding(
+                f"image/{image}", False, f"is not on the engine, and cannot be pulled: {said}", mend
+            )
+        else:
+            words = "is not on the engine" + (
+                "" if there else f"; whether it can be pulled is unknown: {said}"
+            )
+            yield Finding(f"image/{image}", False, words, "the deploy pulls it first", "warning")
 
 
 def _ports(

@@ -35,6 +35,10 @@ from ops_pipelines.wiring.connect import caches, endpoint, lease, secret
 from ops_pipelines.wiring.serving import serving
 from ops_pipelines.wiring.site import Site
 
+_FROM_BUCKET = (
+    "restore it from a snapshot (`restore --model`), import it (`models import`), or unset OPS_OFFLINE"
+)
+
 __all__ = [
     "CollectionsReport", "bring_collections", "cache_digest", "collection_findings", "dimension_findings", "fill",
     "inventories", "inventory_of", "model_findings", "plan_collections", "plan_fill", "probe_models", "remember",
@@ -239,28 +243,54 @@ def probe_models(site: Site) -> tuple[Finding, ...]:
         ]
         if missing:
             with _sources(site, name, needed=False) as sources:
-                asked = {"ollama": Ollama("http://127.0.0.1"), **sources}  # a probe asks its registry alone
+                registry = Ollama("http://127.0.0.1", mirror=site.settings.ollama_mirror)
+                asked = {"ollama": registry, **sources}  # a probe asks its registry alone
                 found += cache_engine.probe([one for one in missing if one.scheme in asked], asked)
     return tuple(dict.fromkeys(found))  # caches may want the same model
+
+
+@dataclass(frozen=True)
+class Offline:
+    """In place of a source that is not to be asked (OPS_OFFLINE)."""
+
+    def fetch(self, model: WantedModel, root: Path, layout: str, progress: Progress) -> str:  # noqa: ARG002
+        """Raises Refused."""
+        raise Refused(
+            f"model {model.name} is not in its cache, and nothing is pulled offline (OPS_OFFLINE)",
+            remedy=_FROM_BUCKET,
+        )
+
+    def probe(self, model: WantedModel) -> Finding:
+        """Not known."""
+        return Finding(
+            f"model {model.name}", None, "its source is not asked (OPS_OFFLINE)", _FROM_BUCKET, "warning"
+        )
 
 
 @contextmanager
 def _sources(site: Site, cache: str, *, needed: bool) -> Iterator[Mapping[str, ModelSource]]:
     """Where models come from. An Ollama store is filled by its server: started for a while where it rests."""
 
-    from ops_pipelines.adapters.huggingface import HuggingFace
-
-    def token_of(model: WantedModel) -> str | None:
-        return secret(site, model.token)
-
-    sources: dict[str, ModelSource] = {"hf": HuggingFace(token_of), "package": Bundled()}
+    settings = site.settings
+    sources = _outside(site)
     server = _ollama_of(site, cache)
     if site.stack.caches[cache].layout != "ollama" or server is None or not needed:
         yield sources
         return
     with _ollama_address(site, server) as address:
-        ollama = Ollama(address)
-        yield {**sources, "package": Bundled(ollama), "ollama": ollama}
+        ollama = Ollama(address, mirror=settings.ollama_mirror)
+        found: dict[str, ModelSource] = {**sources, "package": Bundled(ollama)}
+        yield found if settings.offline else {**found, "ollama": ollama}
+
+
+def _outside(site: Site) -> dict[str, ModelSource]:
+    """Hub and packages; offline, nobody outside this machine."""
+    if site.settings.offline:
+        return {"hf": Offline(), "ollama": Offline(), "package": Bundled()}
+    from ops_pipelines.adapters.huggingface import HUB, HuggingFace
+
+    hub = HuggingFace(lambda model: secret(site, model.token), endpoint=site.settings.hub or HUB)
+    return {"hf": hub, "package": Bundled()}
 
 
 def _ollama_of(site: Site, cache: str) -> str | None:

@@ -11,7 +11,7 @@ from ops_pipelines.engines.ports import Fence, Progress, silent
 from ops_pipelines.errors import UsageError
 from ops_pipelines.policy.bluegreen import Watched
 from ops_pipelines.policy.plan import Finding, Plan
-from ops_pipelines.wiring import asking, connect, data, revisions
+from ops_pipelines.wiring import asking, before_deploy, connect, data, revisions
 from ops_pipelines.wiring.artifacts import (
     Artifact,
     artifact,
@@ -61,8 +61,8 @@ def plan(site: Site, *, to: int | None = None, blue_green: bool | None = None) -
 def preflight(site: Site) -> tuple[Finding, ...]:
     """Everything that a deploy needs, the good findings too. Nothing is changed by it."""
     if not supported(site):
-        return (unsupported(site), *data.probe_models(site))
-    return (*on(site).preflight(site), *asking.missing_models(site))
+        return (unsupported(site), *data.probe_models(site), *before_deploy.findings(site))
+    return (*on(site).preflight(site), *before_deploy.findings(site), *asking.missing_models(site))
 
 
 def require_preflight(site: Site) -> None:
@@ -102,6 +102,8 @@ def deploy(
     Raises TargetUnsupported, LeaseHeld, PreflightFailed (nothing changed), DeployFailed (put back).
     """
     require_supported(site)
+    if to is None:
+        refuse(before_deploy.secret_lengths(site))
     purpose = "deploy" if to is None else f"go back to revision {to}"
     with lease(site, f"{purpose} ({by})") as fence:
         earlier = revisions.read(site, to) if to is not None else None

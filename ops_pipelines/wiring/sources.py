@@ -80,10 +80,20 @@ def source_notes(site: Site) -> tuple[str, ...]:
 
 
 def _askers(site: Site) -> Mapping[str, AtSource]:
-    from ops_pipelines.adapters.huggingface import HuggingFace
+    from ops_pipelines.adapters.huggingface import HUB, HuggingFace
 
-    hub = HuggingFace(lambda model: secret(site, model.token))
-    return {"hf": hub.at_source, "ollama": Ollama("http://127.0.0.1").at_source}
+    settings = site.settings
+    if settings.offline:
+        return {"hf": _not_asked, "ollama": _not_asked}
+    hub = HuggingFace(lambda model: secret(site, model.token), endpoint=settings.hub or HUB)
+    return {
+        "hf": hub.at_source,
+        "ollama": Ollama("http://127.0.0.1", mirror=settings.ollama_mirror).at_source,
+    }
+
+
+def _not_asked(model: WantedModel, _held: CacheModel) -> Finding:
+    return Finding(f"model {model.name}", None, "its source is not asked (OPS_OFFLINE)", "", "info")
 
 
 def _remembered(site: Site) -> dict[str, Answer]:

@@ -303,3 +303,32 @@ def test_a_real_server_without_a_network_says_so(ollama_server: OllamaServer) ->
     with pytest.raises((Refused, Unreachable)) as error:
         ollama_server.api.pull("localhost:1/library/nothing:1")
     assert error.value.remedy
+
+
+def test_a_mirror_is_pulled_from_and_leaves_the_models_own_name() -> None:
+    asked: list[tuple[str, object]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.path, json.loads(request.content or b"null")))
+        if request.url.host == "mirror":
+            return httpx.Response(200, content=b"{}")
+        return (
+            httpx.Response(200, json=TAGS)
+            if request.url.path == "/api/tags"
+            else lines({"status": "success"})
+        )
+
+    api = Ollama("http://ollama:11434", transport=httpx.MockTransport(answer), mirror="http://mirror:5000")
+    assert api.fetch(LLAMA, Path("/unused"), "ollama", silent) == DIGEST
+    mirrored = "http://mirror:5000/library/llama3.2:latest"
+    assert asked[:3] == [
+        ("/api/pull", {"model": mirrored, "insecure": True}),
+        ("/api/copy", {"source": mirrored, "destination": "llama3.2"}),
+        ("/api/delete", {"model": mirrored}),
+    ]
+    assert api.probe(LLAMA).ok is True
+    assert asked[-1][0] == "/v2/library/llama3.2/manifests/latest"
+    asked.clear()
+    with pytest.raises(Refused, match="does not list"):
+        api.fetch(WantedModel("x", "hf.co/a/b:latest", "ollama", "hf.co/a/b"), Path("/x"), "ollama", silent)
+    assert asked[0] == ("/api/pull", {"model": "hf.co/a/b"}), "another registry has no mirror"

@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 
 from ops_pipelines.policy.compose_needs import (
+    device_findings,
+    disk_finding,
+    driver_finding,
     gpu_findings,
     memory_finding,
     published_ports,
     secret_findings,
     version_finding,
+    vram_findings,
 )
 from ops_pipelines.policy.compose_project import Project
+from ops_pipelines.policy.machine import Card
 
 GIB = 1 << 30
 
@@ -109,3 +114,38 @@ def test_memory_that_is_not_told_is_not_known() -> None:
 )
 def test_cards(service: dict[str, Any], runtimes: tuple[str, ...], oks: list[bool]) -> None:
     assert [one.ok for one in gpu_findings({"vllm": service}, runtimes)] == oks
+
+
+CARDS = (Card(0, "A4500", 20 * GIB, 12 * GIB), Card(1, "A4500", 20 * GIB, None))
+
+
+def test_memory_of_cards() -> None:
+    found = list(vram_findings({0: 28 * GIB, 1: 8 * GIB, 2: GIB}, CARDS, ""))
+    assert [(one.subject, one.ok, one.severity) for one in found] == [
+        ("card/0", False, "error"),
+        ("card/1", True, "error"),
+        ("card/2", False, "error"),
+    ]
+    [unknown] = vram_findings({0: GIB}, None, "NVML cannot be asked")
+    assert (unknown.ok, unknown.severity, "NVML" in unknown.message) == (None, "warning", True)
+    assert not list(vram_findings({}, None, ""))
+
+
+@pytest.mark.parametrize(
+    ("found", "ok"),
+    [("570.86.15", True), ("570", True), ("550.144.03", False), ("6.10.5", False), (None, None)],
+)
+def test_driver(found: str | None, ok: bool | None) -> None:
+    assert driver_finding("vllm", "570", found, "no driver").ok is ok
+
+
+def test_devices() -> None:
+    services = {"ollama": {"devices": ["/dev/kfd:/dev/kfd", {"source": "/dev/dri", "target": "/dev/dri"}]}}
+    found = device_findings(services, lambda path: path == "/dev/dri")
+    assert {one.subject: one.ok for one in found} == {"device//dev/kfd": False, "device//dev/dri": True}
+
+
+def test_disk() -> None:
+    assert disk_finding("models", 100 * GIB, 80 * GIB, 30 * GIB).ok is True
+    assert disk_finding("models", 100 * GIB, 0, 30 * GIB).ok is False
+    assert disk_finding("models", 100 * GIB, 0, None).ok is None
