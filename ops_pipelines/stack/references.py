@@ -288,7 +288,7 @@ class _Walk:
 
 
 def _may_be_secret(node: Scalar, path: tuple[str, ...]) -> bool:
-    if isinstance(node.value, bool) or node.value is None:
+    if isinstance(node.value, bool) or node.value is None or "secret_lengths" in path[:-1]:
         return False
     # `max_token: 5` counts words; a password may be digits only.
     return isinstance(node.value, str) or not path[-1].lower().endswith("token")

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ops_pipelines.errors import SecretMissing
+from ops_pipelines.stack.loader import load_stack
 from ops_pipelines.stack.references import SecretRef, exposed, resolve
 
 VALUE = "hunter2"
@@ -100,3 +101,12 @@ def test_a_file_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None:
     assert exposed(SecretRef.parse("file:token"), tmp_path) is None
     assert exposed(SecretRef.parse("file:gone"), tmp_path) is None
     assert exposed(SecretRef.parse("${A}"), tmp_path) is None
+
+
+def test_how_long_a_secret_must_be_is_no_secret(tmp_path: Path) -> None:
+    path = tmp_path / "stack.yaml"
+    path.write_text(
+        "stack: a\ndescription: A.\nowners: [team:a]\ntarget: {kind: process}\n"
+        "secrets: {session-secret: '${S}'}\nsecret_lengths: {session-secret: 32}\n"
+    )
+    assert load_stack(path, environ={}).stack.secret_lengths == {"session-secret": 32}
