@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -14,9 +15,12 @@ import numpy as np
 from pymilvus import DataType, MilvusClient
 
 from ops_pipelines.adapters import _milvus_columns as columns
+from ops_pipelines.adapters.importdepot import FolderDepot
 from ops_pipelines.adapters.milvus import MilvusStore
-from ops_pipelines.engines.parts.collection import CollectionSource
+from ops_pipelines.engines.parts._collection_fill import BulkImport
+from ops_pipelines.engines.parts.collection import CollectionSource, CollectionTarget
 from ops_pipelines.engines.ports import silent
+from ops_pipelines.policy.manifest import FileEntry, Part
 
 NAME = "docs"
 _DIMENSION = 384
@@ -113,16 +117,44 @@ def backup(address: str, kept: Path) -> dict[str, int]:
     return {"rows": int(taken.facts["rows"]), "sent": sent}
 
 
+def put_back(address: str, folder: Path, *, by_files: bool) -> dict[str, float]:
+    """Ours: a snapshot's rows into a new collection, indexed and loaded, inserted or read by the server from files."""
+    store = MilvusStore.connect(address)
+    with tempfile.TemporaryDirectory(prefix="bench-restore-") as scratch:
+        held = Path(scratch) / "held"
+        held.mkdir()
+        taken = CollectionSource(NAME, store).capture(held, silent)
+        part = Part("collection", NAME, tuple(one.entry for one in taken.files), taken.facts)
+        files = {one.entry.sha256: one.source for one in taken.files}
+
+        def fetch(entry: FileEntry, to: Path) -> None:
+            shutil.copy(files[entry.sha256] or "", to)
+
+        depot = BulkImport(FolderDepot(folder, str(folder))) if by_files else None
+        target = CollectionTarget(NAME, store, Path(scratch) / "scratch", batch=_BATCH, bulk=depot)
+        begun, spent = time.perf_counter(), time.process_time()
+        place = target.stage(part, "bench", fetch, silent)
+        wall, cpu = time.perf_counter() - begun, time.process_time() - spent
+        found = target.check(part, place, full=False)
+        if any(one.ok is not True for one in found):
+            raise RuntimeError(f"not put back: {found}")
+        target.discard(place)
+    return {"rows": int(taken.facts["rows"]), "wall": wall, "spent": cpu}
+
+
 def main(address: str, mode: str, kept: str) -> dict[str, float]:
     """Rows, rows a second, processor seconds of a row, peak memory in MB, and what the mode tells."""
     MilvusStore.connect(address).count(NAME)
     begun, spent = time.perf_counter(), time.process_time()
-    figures = (
-        backup(address, Path(kept))
-        if mode == "backup"
-        else {"raw": raw, "iterator": iterator, "json": export}[mode](address)
-    )
-    wall, cpu = time.perf_counter() - begun, time.process_time() - spent
+    figures: dict[str, float]
+    if mode == "backup":
+        figures = {**backup(address, Path(kept))}
+    elif mode in ("insert", "import"):
+        figures = put_back(address, Path(kept).parent, by_files=mode == "import")
+    else:
+        figures = {**{"raw": raw, "iterator": iterator, "json": export}[mode](address)}
+    wall = figures.pop("wall", time.perf_counter() - begun)
+    cpu = figures.pop("spent", time.process_time() - spent)
     return {
         **figures,
         "speed": figures["rows"] / wall,

@@ -88,6 +88,15 @@ def test_what_is_kept_goes_and_what_another_alias_leads_to_does_not(
     assert sorted(filled.collections) == sorted(["docs_1", live])
 
 
+def test_a_snapshot_that_a_killed_backup_left_on_the_server_is_told_and_stays(
+    filled: QdrantServer, store: S3Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled.snapshots["docs_1", "old.snapshot"] = b"whose"
+    snapshot_of([QdrantSource("docs", filled.adapter())], store, tmp_path / "scratch")
+    assert list(filled.snapshots) == [("docs_1", "old.snapshot")]
+    assert "old.snapshot" in "".join(capsys.readouterr())
+
+
 def test_a_copy_beside_leaves_the_live_one(
     filled: QdrantServer, manifest: Manifest, target: QdrantTarget, store: S3Store, tmp_path: Path
 ) -> None:
