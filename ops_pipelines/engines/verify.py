@@ -19,7 +19,8 @@ from ops_pipelines.policy.manifest import Manifest, Part
 from ops_pipelines.policy.plan import Finding
 
 Depth = Literal["listed", "sizes", "checksums"]
-"""`listed`: every blob is there. `sizes`: and has its size, and the checksum that the store keeps for it.
+"""`listed`: every blob is there. `sizes`: and has its size; of up to 256 blobs also the checksum that the store keeps
+(more are looked at by a listing, which tells none).
 `checksums`: and its content, read and hashed, is what it was."""
 
 _GOOD = ""

@@ -37,7 +37,7 @@ class PartDiff:
     """None where the part does not say."""
     rows_after: int | None = None
     tables: Mapping[str, tuple[int | None, int | None]] | None = None
-    """Tables of a database whose rows differ: (before, after)."""
+    """Tables of a database (logical databases of a Redis) whose rows differ: (before, after)."""
     models: tuple[ModelChange, ...] = ()
 
     @property
@@ -113,7 +113,8 @@ def _part(key: str, before: Part | None, after: Part | None) -> PartDiff:
 
 
 def _entries(part: Part | None) -> dict[str, FileEntry]:
-    return {} if part is None else {entry.path: entry for entry in part.files}
+    """What is inside: the same content, encrypted anew, is the same."""
+    return {} if part is None else {entry.path: entry.opened for entry in part.files}
 
 
 def _rows(part: Part | None) -> int | None:
@@ -132,10 +133,16 @@ def _tables(before: Part | None, after: Part | None) -> dict[str, tuple[int | No
 
 
 def _counts(part: Part | None) -> dict[str, int]:
-    tables = part.facts.get("tables") if part else None
-    if not isinstance(tables, Mapping):
-        return {}
-    return {str(name): count for name, count in tables.items() if isinstance(count, int)}
+    """Rows by table; keys by logical database of a Redis."""
+    facts = part.facts if part else {}
+    found: dict[str, int] = {}
+    for section, word in (("tables", "rows"), ("databases", "keys")):
+        listed = facts.get(section)
+        for name, count in listed.items() if isinstance(listed, Mapping) else ():
+            number = count.get(word) if isinstance(count, Mapping) else count
+            if isinstance(number, int):
+                found[str(name)] = number
+    return found
 
 
 def _models(before: Part | None, after: Part | None) -> tuple[ModelChange, ...]:

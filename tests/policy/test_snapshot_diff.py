@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops_pipelines.policy.manifest import FileEntry, Manifest, Part
+from ops_pipelines.policy.manifest import FileEntry, Manifest, Part, Plain
 from ops_pipelines.policy.snapshot_diff import ModelChange, PartDiff, compare
 
 
@@ -93,6 +93,33 @@ def test_tables() -> None:
     found = only_change(after(replace(SQL, facts={"rows": counts, "tables": counts})))
     assert found.rows_more == 2
     assert found.tables == {"t": (3, 4), "u": (1, None), "w": (None, 2)}
+
+
+@pytest.mark.parametrize(
+    ("section", "word", "name"), [("tables", "rows", "events"), ("databases", "keys", "0")]
+)
+def test_tables_of_clickhouse_and_databases_of_redis(section: str, word: str, name: str) -> None:
+    def taken(**counts: int) -> Part:
+        return replace(
+            SQL, facts={section: {name: {"engine": "x", word: count} for name, count in counts.items()}}
+        )
+
+    before = replace(BEFORE, parts=(taken(**{name: 3, "same": 1}),))
+    [part] = compare(before, replace(before, parts=(taken(**{name: 5, "same": 1}),))).parts
+    assert part.tables == {name: (3, 5)}
+
+
+def test_the_same_content_encrypted_anew_is_the_same() -> None:
+    def sealed(digit: str) -> Manifest:
+        entries = tuple(
+            replace(one, size=one.size + 200, sha256=digit * 64, plain=Plain(one.size, one.sha256))
+            for one in MODELS.files
+        )
+        return after(replace(MODELS, files=entries, recipients=("age1x",)))
+
+    found = compare(sealed("1"), sealed("2"))
+    assert found.same
+    assert compare(BEFORE, sealed("1")).same, "nor is it another for being encrypted"
 
 
 def test_parts_that_came_and_went() -> None:
