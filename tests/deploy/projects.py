@@ -101,9 +101,14 @@ def forms() -> list[Form]:
 
 
 def environ_of(*files: Path) -> dict[str, str]:
-    """A word, as long as a secret must be, for every variable that files ask for and have no default for."""
+    """A word for every variable that files ask for and have no default for."""
     text = "\n".join(file.read_text() for file in files)
-    return {name: f"a-word-for-{name.lower()}".ljust(32, "x") for name, _ in _NEEDED.findall(text)}
+    return {name: environ_word(name) for name, _ in _NEEDED.findall(text)}
+
+
+def environ_word(name: str) -> str:
+    """A variable's word, as long as a secret must be."""
+    return f"a-word-for-{name.lower()}".ljust(32, "x")
 
 
 @functools.cache

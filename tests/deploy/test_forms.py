@@ -11,7 +11,7 @@ from ops_pipelines.policy.programs import endpoints
 from ops_pipelines.settings import load_settings
 from ops_pipelines.stack.components import Component
 from ops_pipelines.wiring import linting
-from tests.deploy.projects import DEPLOY, ROOT, Form, forms, stack_files
+from tests.deploy.projects import DEPLOY, ROOT, Form, environ_word, forms, stack_files
 
 FORMS = forms()
 every_form = pytest.mark.parametrize("form", FORMS, ids=str)
@@ -104,7 +104,7 @@ def test_declared_environment_and_secrets_reach_the_service(form: Form) -> None:
             assert environment.get(key) == value, f"{name}: {key}"
         files = {secrets[one["source"]]["environment"] for one in service.get("secrets") or ()}
         for variable, secret in component.secrets.items():
-            given = environment.get(variable) == f"a-word-for-{references[secret].lower()}"
+            given = environment.get(variable) == environ_word(references[secret])
             assert given or references[secret] in files, f"{name}: {variable}"
 
 
