@@ -34,7 +34,7 @@ run: $(SYNCED) ## start it here: the page, the example stack and its parts; Ctrl
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; export PATH; exec ops-pipelines up $(ARGS)
 
 test: check ## check, then every test; OPS_TEST_REQUIRE=all fails where a part is missing; ARGS="-k word"
-	$(PY) pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(PY) pytest --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: $(SYNCED) ## lint, format, types, import rules
 	$(PY) ruff check

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import Scheduling
 
-from tests.sharing import arrange
+from tests.sharing import OneScope, arrange
 
 # A shell that starts the tests in the background ignores SIGINT for them, and so would every program they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,7 +24,11 @@ _SERVERS = Path(__file__).parent / "servers"
 pytest_plugins = [f"tests.servers.{path.stem}" for path in sorted(_SERVERS.glob("[a-z]*.py"))]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Before the plugin of several processes reads the groups."""
+    """The order of the tests."""
     arrange(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """By scope, where tests run in several processes. The groups of pytest-xdist 3.8 have no effect in pytest 9.2."""
+    return OneScope(config, log) if config.getvalue("dist") == "loadscope" else None

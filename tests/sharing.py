@@ -7,35 +7,52 @@ Tests that share one expensive server stay together too, whatever file they are 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-# Two engines would write one set of packet filter rules; a platform of Dagster takes ten seconds to start.
-# Milvus eight seconds.
-_ONE_PROCESS = ("docker", "platform", "real_milvus")
+# Made once, they serve all of a session: the page of Dagster, the built image of this project, Milvus itself.
+_TOGETHER = {
+    "platform": ("tests/ui/", "tests/integration/test_dagster_platform.py"),
+    "data_image": ("tests/integration/test_one_off.py", "tests/integration/test_migrate.py"),
+    "real_milvus": ("tests/engines/test_collection_servers.py", "tests/engines/test_bulk_import.py"),
+}
+_APART = ("tests/deploy/test_started.py",)
 # The longest first: what is begun last would otherwise run alone at the end.
-_LONG = ("docker", "platform", "real_milvus", "tests/ui/", "killed", "faults", "database", "collection")
+_LONG = (
+    *_APART, "tests/life/", "test_bluegreen", "data_image", "test_compose", "platform", "real_milvus", "tests/up/",
+    "test_up", "killed", "faults", "histories", "database", "collection", "tests/deploy/", "tests/cli/",
+)  # fmt: skip
 
 
-def group(path: str, fixtures: Sequence[str]) -> str:
-    """The process group of a test: its expensive server, or its file."""
-    return next((name for name in _ONE_PROCESS if name in fixtures), path)
+class OneScope(LoadScopeScheduling):
+    """The scheduler: what has one scope runs in one process, in its order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope(nodeid)
+
+
+def scope(nodeid: str) -> str:
+    """What a test must share a process with: its file, the users of one server, or nothing but itself."""
+    path = nodeid.split("::", maxsplit=1)[0]
+    if path in _APART:
+        return nodeid
+    return next((name for name, starts in _TOGETHER.items() if path.startswith(starts)), path)
 
 
 def rank(name: str) -> int:
-    """Place in the order: small runs early."""
+    """Place of a scope in the order: small runs early."""
     return next((place for place, word in enumerate(_LONG) if word in name), len(_LONG))
 
 
 def arrange(items: list[pytest.Item]) -> None:
-    """Mark each test with its group, the long groups first, each in the order it had."""
-    groups = {}
+    """The long scopes first, each test else in the order it had. Raises UsageError for a test that uses a server
+    that others are kept together for, and is not among them."""
     for item in items:
-        path = item.nodeid.split("::")[0]
-        groups[item] = group(path, getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
-    items.sort(key=lambda item: rank(groups[item]))
+        for server in _TOGETHER.keys() & set(getattr(item, "fixturenames", ())):
+            if scope(item.nodeid) != server:
+                raise pytest.UsageError(f"{item.nodeid} uses {server}: name its file in tests/sharing.py")
+    items.sort(key=lambda item: rank(scope(item.nodeid)))
 
 
 def share(first: int, last: int) -> tuple[int, int]:

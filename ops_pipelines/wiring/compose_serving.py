@@ -17,8 +17,7 @@ from ops_pipelines.engines import compose as engine
 from ops_pipelines.engines.ports import silent
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.compose_project import stand_in
-from ops_pipelines.wiring.compose_site import ComposeSite
-from ops_pipelines.wiring.compose_target import within
+from ops_pipelines.wiring.compose_site import ComposeSite, within
 from ops_pipelines.wiring.connect import caches as live_caches
 from ops_pipelines.wiring.site import Site
 

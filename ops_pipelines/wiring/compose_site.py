@@ -35,6 +35,8 @@ from ops_pipelines.wiring.site import Site
 
 _LARGEST = 1 << 20
 """Bytes above which a mounted file is data, not configuration."""
+_SLACK = 60.0
+"""Seconds beside what the components themselves may take."""
 _SECRETS_LABEL = "io.ops-pipelines.secrets"
 _SALT = "salt"
 
@@ -218,3 +220,16 @@ class ComposeSite:
             return path.read_text(encoding="utf-8")
         except ValueError:  # not a text: data
             return None
+
+
+def within(site: Site) -> float:
+    """Seconds that the whole project may take to become healthy: along the slowest chain of what waits for what."""
+    components, longest = site.stack.components, dict[str, float]()
+
+    def chain(name: str) -> float:
+        if name not in longest:
+            one = components[name]
+            longest[name] = one.health.within + max((chain(d) for d in one.depends_on), default=0.0)
+        return longest[name]
+
+    return max((chain(name) for name in components), default=_SLACK) + _SLACK

@@ -26,11 +26,10 @@ from ops_pipelines.policy.compose_project import (
 from ops_pipelines.policy.plan import Finding, Plan, Step, Verb
 from ops_pipelines.policy.processes import ProcessState
 from ops_pipelines.wiring import asking, compose_bluegreen, compose_preflight, revisions
-from ops_pipelines.wiring.compose_site import ComposeSite
+from ops_pipelines.wiring.compose_site import ComposeSite, within
 from ops_pipelines.wiring.connect import now
 from ops_pipelines.wiring.site import Site
 
-_SLACK = 60.0
 _DOWN = 600.0
 """Seconds that stopping may take; each container has its own grace period within it."""
 _STATES: Mapping[ContainerState, ProcessState] = {
@@ -129,19 +128,6 @@ def deploy(
         within=limit, reason=reason, findings=findings, progress=progress,
     )  # fmt: skip
     return replace(done, plan=choice.shown(done.plan))
-
-
-def within(site: Site) -> float:
-    """Seconds that the whole project may take to become healthy: along the slowest chain of what waits for what."""
-    components, longest = site.stack.components, dict[str, float]()
-
-    def chain(name: str) -> float:
-        if name not in longest:
-            one = components[name]
-            longest[name] = one.health.within + max((chain(d) for d in one.depends_on), default=0.0)
-        return longest[name]
-
-    return max((chain(name) for name in components), default=_SLACK) + _SLACK
 
 
 def scale(site: Site, component: str, count: int, fence: Fence) -> None:

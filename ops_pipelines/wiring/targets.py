@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Protocol, cast
 
 from ops_pipelines.engines._deploy_needs import Deployed, ReplicaStatus
 from ops_pipelines.engines.ports import Fence, Progress
 from ops_pipelines.engines.revisions import Revision
 from ops_pipelines.policy.plan import Finding, Plan
-from ops_pipelines.wiring import compose_target, process_target
 from ops_pipelines.wiring.site import Site
+
+# By name: a target asks of the stack what itself is answered by its target.
+_TARGETS = {
+    "process": "ops_pipelines.wiring.process_target",
+    "compose": "ops_pipelines.wiring.compose_target",
+}
 
 
 class Target(Protocol):
@@ -88,9 +94,6 @@ class Target(Protocol):
         ...
 
 
-_TARGETS = {"process": process_target, "compose": compose_target}
-
-
 def on(site: Site) -> Target:
     """The target of a stack that this version acts on. Raises KeyError for another."""
-    return cast("Target", _TARGETS[site.stack.target.kind])
+    return cast("Target", import_module(_TARGETS[site.stack.target.kind]))

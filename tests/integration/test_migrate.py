@@ -25,7 +25,7 @@ from tests.servers.docker import IMAGE, Docker
 from tests.servers.seaweed import Seaweed
 from tests.waiting import free_ports
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)

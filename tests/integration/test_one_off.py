@@ -26,7 +26,7 @@ from tests.servers.docker import IMAGE, Docker
 from tests.servers.seaweed import Seaweed
 from tests.waiting import free_port, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 Declare = Callable[..., Site]
 PROGRAM = Path(sys.executable).with_name("ops-pipelines")
