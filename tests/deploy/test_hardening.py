@@ -21,6 +21,8 @@ AS_ROOT = {
     "ghcr.io/berriai/litellm": "keeps Prisma's engines under /root",
     "ollama/ollama": "keeps its models under /root; cards are opened by their group",
     "alpindale/aphrodite-openai": "keeps its caches under /root",
+    "aphrodite/engine": "keeps its caches under /root",
+    "grafana/alloy": "reads the log files of Docker, which are root's",
     "quay.io/coreos/etcd": "its volume is root's",
     "milvusdb/milvus": "its /var/lib/milvus is root's",
     "chrislusf/seaweedfs": "its /data is root's",

@@ -45,6 +45,32 @@ def test_prometheus_takes_the_configuration(form: Form, tmp_path: Path) -> None:
     _promtool("check", "config", str(_mounted(form, tmp_path)))
 
 
+ALERTMANAGERS = sorted(DEPLOY.glob("*/alertmanager/*.yml"))
+ROUTES = {
+    "severity=critical": "webhook,pagerduty,mail,slack",
+    "severity=warning": "webhook,slack",
+}
+"""Of Aphrodite's profile production: whom an alert of each severity reaches."""
+
+
+def _amtool(*words: str) -> str:
+    command = [str(require("amtool")["amtool"]), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("file", ALERTMANAGERS, ids=lambda file: f"{file.parts[-3]}-{file.name}")
+def test_alertmanager_takes_the_configuration(file: Path) -> None:
+    _amtool("check-config", str(file))
+
+
+@pytest.mark.parametrize("labels", ROUTES)
+def test_alerts_reach_those_whom_they_concern(labels: str) -> None:
+    config = DEPLOY / "aphrodite" / "alertmanager" / "all.yml"
+    assert _amtool("config", "routes", "test", f"--config.file={config}", labels) == ROUTES[labels]
+
+
 @every_form
 def test_what_is_scraped_is_a_service_with_that_port(form: Form, tmp_path: Path) -> None:
     config = yaml.safe_load(_mounted(form, tmp_path).read_text())

@@ -29,7 +29,7 @@ IMAGES = (
         entrypoint=("python3", "/serving.py", "--as", "vllm"),
     ),
     Image(
-        names=("alpindale/aphrodite-openai:v0.9.1",),
+        names=("alpindale/aphrodite-openai:v0.9.1", "aphrodite/engine:0.9.1-otel"),
         layers=(*_RUNS, BASH, CURL, _HUB, _SERVER),
         real=f"{_WORDS}; `huggingface-cli` is the real one",
         stands_in=True,

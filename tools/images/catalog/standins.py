@@ -1,4 +1,5 @@
-"""Servers that no registry has: Langfuse, Grafana, Open WebUI, Langflow, DCGM's exporter, Qdrant, and ClickHouse's own.
+"""Servers that no registry has: Langfuse, Grafana, Loki, Alloy, Jaeger, Open WebUI, Langflow, DCGM's exporter,
+Qdrant, and ClickHouse's own.
 
 Each image has the programs that its healthcheck runs, and no others that the real one lacks.
 """
@@ -37,6 +38,9 @@ _GRAFANA = files_layer(
     passwd("grafana:x:472:0::/home/grafana:/bin/sh"),
     Folder("var/lib/grafana", 472, 0, 0o777),
 )
+_LOKI = files_layer("loki-folders", {}, Folder("loki", 10001, 10001), Folder("etc/loki"))
+_ALLOY = files_layer("alloy-folders", {}, Folder("var/lib/alloy/data"), Folder("etc/alloy"))
+_JAEGER = files_layer("jaeger-folders", {}, Folder("tmp", 0, 0, 0o1777), Folder("etc/jaeger"))
 _WEBUI = files_layer("webui-folders", {}, Folder("app/backend/data"))
 _LANGFLOW = files_layer("langflow-folders", {}, Folder("app/langflow"))
 _QDRANT = files_layer(
@@ -66,6 +70,9 @@ IMAGES = (
         user="472",
         about="a small server that reads Grafana's provisioning files, dashboards and password, and lists them",
     ),
+    _standin("loki", "grafana/loki:3.5.5", layers=(*ALPINE, _LOKI), user="10001"),
+    _standin("alloy", "grafana/alloy:v1.10.2", layers=(*SLIM, BASH, _ALLOY)),
+    _standin("jaeger", "jaegertracing/jaeger:2.10.0", layers=(*ALPINE, _JAEGER), user="10001"),
     _standin("open-webui", "ghcr.io/open-webui/open-webui:v0.6.32", layers=(*SLIM, BASH, CURL, _WEBUI)),
     _standin("langflow", "langflowai/langflow:1.6.4", layers=(*SLIM, BASH, CURL, _LANGFLOW)),
     _standin(

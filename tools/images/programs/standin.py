@@ -80,6 +80,14 @@ def server_of(name: str) -> Server:
             found = {"/api/search": dashboards(), "/api/datasources": datasources()}
             healthy = {"database": "ok", "version": "12.0.1"}
             return Server(port, "/api/health", healthy, folder="/var/lib/grafana", routes=found)
+        case "loki":
+            return Server(3100, "/ready", "ready", folder="/loki")
+        case "alloy":
+            return Server(
+                12345, "/-/ready", "Alloy is ready.", reaches=("loki:3100",), folder="/var/lib/alloy/data"
+            )
+        case "jaeger":  # its volume is /tmp
+            return Server(13133, "/status", {"status": "StatusOK"}, folder="/tmp")  # noqa: S108 - the real one writes there
         case "open-webui":
             return Server(
                 8080, "/health", {"status": True}, needs=("WEBUI_SECRET_KEY",), folder="/app/backend/data"
