@@ -218,6 +218,27 @@ def pinned_of(project: Project, service: str) -> list[tuple[str, str]]:
     return [(path, project.files[path.split("/")[0]]) for path in paths]
 
 
+def pinned_at(project: Project, service: str, target: str) -> str | None:
+    """Content of the configuration file that a service finds at a path; None where none is kept."""
+    for mount in project.services[service].get("volumes") or ():
+        if isinstance(mount, dict) and mount.get("target") == target:
+            source = str(mount.get("source", ""))
+            if source.startswith(_PINNED):
+                return project.files[source.removeprefix(_PINNED).split("/")[0]]
+    return None
+
+
+def repinned(project: Project, service: str, target: str, content: str) -> Project:
+    """The same project with another content for the file that a service finds at a path."""
+    model = copy.deepcopy(dict(project.model))
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    for mount in model["services"][service].get("volumes") or ():
+        if isinstance(mount, dict) and mount.get("target") == target:
+            rest = str(mount["source"]).removeprefix(_PINNED).partition("/")[2]
+            mount["source"] = f"{_PINNED}{digest}/{rest}"
+    return replace(project, model=model, files={**project.files, digest: content})
+
+
 def pinned_files(project: Project) -> Iterator[tuple[str, str]]:
     """(path below the folder of files, content) of each configuration file."""
     seen: set[str] = set()

@@ -17,6 +17,7 @@ from ops_pipelines.adapters.compose import Compose
 from ops_pipelines.adapters.docker_engine import DockerEngine
 from ops_pipelines.engines import compose as engine
 from ops_pipelines.errors import OpsError, UsageError
+from ops_pipelines.policy.adapters_project import with_added
 from ops_pipelines.policy.compose_profiles import switched_on
 from ops_pipelines.policy.compose_project import (
     Project,
@@ -109,7 +110,7 @@ class ComposeSite:
         """The project as declared when first asked for. Raises UsageError, CommandMissing, CommandFailed."""
         model = self.tool(None).model(self.files, profiles=self.profiles, env_file=None)
         on = switched_on(model, self.profiles)
-        return make_project(
+        made = make_project(
             self.target.project,
             on,
             self.environ,
@@ -117,6 +118,7 @@ class ComposeSite:
             read=self._read,
             runs=lambda source: os.access(source, os.X_OK),
         )
+        return with_added(made, self.site.stack)
 
     def hands(self) -> engine.Hands:
         """What a deploy works with."""

@@ -14,6 +14,7 @@ from ops_pipelines.engines._deploy_preflight import refuse
 from ops_pipelines.engines.ports import Fence, Progress, silent
 from ops_pipelines.engines.revisions import Revision
 from ops_pipelines.errors import OpsError, Refused, UsageError
+from ops_pipelines.policy.adapters import placement
 from ops_pipelines.policy.bluegreen import Watched, revision_note
 from ops_pipelines.policy.compose_plan import Container, ContainerState, replica_health
 from ops_pipelines.policy.compose_project import (
@@ -58,7 +59,15 @@ def plan(site: Site, *, to: int | None = None, blue_green: bool | None = None) -
     if compose_bluegreen.is_unfinished(here, project):
         notes = (*notes, "a deploy was killed while traffic was moved: this one first settles what it left")
     found = compose_bluegreen.choose(here, project, found, blue_green).shown(found)
+    if to is None:
+        found = replace(found, steps=tuple(_with_placement(site, step) for step in found.steps))
     return replace(found, warnings=(*notes, *found.warnings))
+
+
+def _with_placement(site: Site, step: Step) -> Step:
+    """A step of a plan that says where an added adapter goes."""
+    words = placement(site.stack, step.subject.removeprefix("component/"))
+    return replace(step, detail=f"{step.detail}; {words}") if words else step
 
 
 def wanted(here: ComposeSite) -> Project:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops_pipelines.errors import DeclarationError, UnknownStack
+from ops_pipelines.policy.adapters import with_adapters
 from ops_pipelines.policy.links import link_problems
 from ops_pipelines.settings import Settings
 from ops_pipelines.stack.loader import BrokenStack, LoadedStack, Problem, load_all, load_stack
@@ -92,19 +93,21 @@ def load_fleet(settings: Settings) -> Fleet:
 
 
 def linked(loaded: LoadedStack) -> LoadedStack:
-    """The same stack, where everything that it refers to is there; what is only doubtful joins its warnings.
+    """The same stack with its added adapters, where everything that it refers to is there; what is only doubtful joins
+    its warnings.
 
     Raises DeclarationError with a problem, at its place in the file, for each reference that is broken.
     """
+    stack, against = with_adapters(loaded.stack)
     problems = [
         Problem(*loaded.position(one.path), one.path, one.found, one.breaks, one.remedy, one.severity)
-        for one in link_problems(loaded.stack)
+        for one in (*against, *link_problems(stack))
     ]
     problems.sort(key=lambda one: one.at)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         raise DeclarationError(errors)
-    return replace(loaded, warnings=(*loaded.warnings, *problems))
+    return replace(loaded, stack=stack, warnings=(*loaded.warnings, *problems))
 
 
 def site_with_profile(site: Site, profile: str) -> Site:

@@ -147,6 +147,8 @@ CASES: list[tuple[str, Facts, Facts, Facts, str, str]] = [
     ("card-overbooked", {"components.second": {**SECOND, "resources": {"gpu": 0, "gpu_utilization": 0.9}}},
      {"components.second.resources.gpus": 2}, {"components.second.resources.gpus": 1},
      "components.second.resources.gpu_utilization", "error"),
+    ("card-overbooked", {"cards": ["20G"]}, {"components.ollama.resources.gpu_memory": "21G"},
+     {"components.ollama.resources.gpu_memory": "20G"}, "components.ollama.resources.gpu_memory", "error"),
     ("card-outgrown", {}, {"scaling.ollama.maximum": 5}, {"scaling.ollama.maximum": 1}, "scaling.ollama.maximum", "warning"),
     ("card-outgrown", {"scaling.ollama.maximum": 2}, {},
      {"components.second": {**SECOND, "resources": {"gpu": 0, "gpu_memory": "10G", "gpu_utilization": 0.25}}},

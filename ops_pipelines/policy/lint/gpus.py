@@ -29,9 +29,19 @@ class Claim:
 def card_overbooked(stack: Stack) -> Iterator[Found]:
     """Servers on one card whose shares add up to more than the card: the last to start runs out of memory.
 
-    vLLM and Aphrodite claim their share at start, whatever the others have: 0.85 three times is 2.55 cards.
+    vLLM and Aphrodite claim their share at start, whatever the others have: 0.85 three times is 2.55 cards. Where
+    `cards` says how large each card is, memory in bytes is added up too.
     """
     full = set()
+    for card, claims in placed(stack, _declared(stack)).items():
+        if card < len(stack.cards) and _bytes(claims) > stack.cards[card]:
+            yield Found(
+                f"components.{claims[-1].component}.resources.gpu_memory",
+                f"{_words(claims)} make {_bytes(claims) / _GB:g} GB of card {card}, which has "
+                f"{stack.cards[card] / _GB:g}",
+                "the last to load drives another one out, or fails",
+                "ask for less, take a replica away or name another card", "error",
+            )  # fmt: skip
     for card, claims in placed(stack, _declared(stack)).items():
         total = _sum(claims)
         if total > 1.0001:
@@ -59,7 +69,7 @@ def card_outgrown(stack: Stack) -> Iterator[Found]:
     before, after = placed(stack, _declared(stack)), placed(stack, _largest(stack))
     for card, claims in after.items():
         now, then = _bytes(before.get(card, [])), _bytes(claims)
-        size = _size_of(before.get(card, []))
+        size = stack.cards[card] if card < len(stack.cards) else _size_of(before.get(card, []))
         if then <= now or (size is not None and then <= size):
             continue
         grown = next(rule for rule in stack.scaling if stack.scaling[rule].component in _names(claims))
