@@ -33,7 +33,7 @@ help: ## this list
 run: $(SYNCED) ## start it here: the page, the example stack and its parts; Ctrl-C stops all of it
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; export PATH; exec ops-pipelines up $(ARGS)
 
-test: check ## check, then every test; OPS_TEST_REQUIRE=all fails where a part is missing; ARGS="-k word"
+test: check ## check, then the tests; OPS_TEST_REQUIRE=all fails where a part is missing; ARGS="-k word", ARGS="-m whole"
 	$(PY) pytest --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: $(SYNCED) ## lint, format, types, import rules

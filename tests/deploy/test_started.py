@@ -52,6 +52,7 @@ def test_obelisk(start: Start) -> None:
         assert words(here.url(port), "auto", here.environ["LITELLM_MASTER_KEY"])
 
 
+@pytest.mark.whole
 def test_multi_adapter(start: Start) -> None:
     here = start("multi-adapter-llama3", "compose", "monitoring")
     for path in ("base", "chatbot", "code", "summarization"):
@@ -62,12 +63,14 @@ def test_multi_adapter(start: Start) -> None:
     watched(here, 9090, 3001, "MULTI_ADAPTER_GRAFANA_PASSWORD")
 
 
+@pytest.mark.whole
 def test_llm_service(start: Start) -> None:
     here = start("llm-service", "gpu-24", "monitoring")
     assert words(here.url(8002), "standard", here.environ["LITELLM_MASTER_KEY"])
     watched(here, 9090, 3001, "LLM_SERVICE_GRAFANA_PASSWORD")
 
 
+@pytest.mark.whole
 def test_aphrodite(start: Start) -> None:
     rights = {
         "APHRODITE_CLIENT_KEYS": "key-of-a a\nkey-of-b b\n",
@@ -82,6 +85,7 @@ def test_aphrodite(start: Start) -> None:
     watched(here, 9090, 3000, "APHRODITE_GRAFANA_PASSWORD")
 
 
+@pytest.mark.whole
 def test_vllm_local_swarm(start: Start) -> None:
     here = start("vllm-local-swarm", "default", "proxy", "monitoring")
     assert words(here.url(8000), "microsoft/Phi-3.5-mini-instruct")

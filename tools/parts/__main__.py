@@ -16,12 +16,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0 when every part asked for is here at the end, 1 when one is not."""
     parts = all_parts()
     parser = argparse.ArgumentParser(prog="python -m tools.parts", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all, or of: {', '.join(parts)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of: {', '.join(parts)}; without, the usual ones"
+    )
     parser.add_argument("--list", action="store_true", help="say what is here, install nothing")
     asked = parser.parse_args(argv)
     if unknown := [name for name in asked.names if name not in parts]:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(parts)}")
-    chosen = [parts[name] for name in asked.names or parts]
+    usual = [name for name, part in parts.items() if asked.list or not part.on_request]
+    chosen = [parts[name] for name in asked.names or usual]
     if asked.list:
         return _list(chosen)
     missing = [part for part in chosen if not _is_present(part)]

@@ -38,6 +38,8 @@ class Part:
     """
     folders: Callable[[], Iterable[Path]] = _nowhere
     """Where else its binaries may be, best first; PATH comes last."""
+    on_request: bool = False
+    """Whether it comes only when it is asked for by name: it takes long, and few tests need it."""
     probe: tuple[str, ...] = ("--version",)
     """Arguments with which its main binary ends well at once: run once, when it is installed."""
 

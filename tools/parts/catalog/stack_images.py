@@ -4,6 +4,8 @@ after the parts that they are made of."""
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from tools.parts.part import Part, PartError
@@ -20,10 +22,18 @@ def _recipes() -> str:
     return digest.hexdigest()[:12]
 
 
-def _install(folder: Path) -> None:
+def _first() -> list[str]:
+    """Images of the stack that every run of the tests starts whole: Obelisk on a CPU, and what is outside of it."""
+    file = Path(__file__).resolve().parents[3] / "deploy" / "obelisk" / "compose.yaml"
+    named = re.findall(r"^ +image: (\S+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return [*named, "ops-test/openai:1"]
+
+
+def _install(folder: Path, name: str, names: Iterable[str] | None) -> None:
     from tools.images import all_images, models
 
-    images = dict.fromkeys(all_images().values())
+    known = all_images()
+    images = dict.fromkeys(known[one] for one in (known if names is None else names))
     for layer in (models.GGUF, models.STORE, *(layer for image in images for layer in image.layers)):
         try:
             layer.make()
@@ -31,7 +41,7 @@ def _install(folder: Path) -> None:
             raise PartError(f"layer {layer.name}: {error}") from error
     lines = "".join(f"{' '.join(image.names)}: {image.real}\n" for image in images)
     (folder / "bin").mkdir()
-    script = folder / "bin" / "stack-images"
+    script = folder / "bin" / name
     script.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}END\n")
     script.chmod(0o755)
 
@@ -41,7 +51,15 @@ PARTS = (
         name="stack-images",
         version=_recipes(),
         binaries=("stack-images",),
-        how_to_get=f"make parts (needs the parts {_PARTS}; about 5 minutes, 1.5 GB)",
-        install=_install,
+        how_to_get=f"make parts ARGS=stack-images (needs the parts {_PARTS}; some minutes, 1 GB)",
+        install=lambda folder: _install(folder, "stack-images", _first()),
+    ),
+    Part(
+        name="whole-stack-images",
+        version=_recipes(),
+        binaries=("whole-stack-images",),
+        how_to_get=f"make parts ARGS=whole-stack-images (needs the parts {_PARTS}; 5 minutes or more, 2.5 GB)",
+        install=lambda folder: _install(folder, "whole-stack-images", None),
+        on_request=True,
     ),
 )
