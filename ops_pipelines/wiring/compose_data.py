@@ -68,6 +68,18 @@ def sides(site: Site, kind: str, name: str) -> tuple[Behind, ...]:
     return unique[:replicas]
 
 
+def unused(site: Site, kind: str, name: str) -> bool:
+    """Whether only components of Compose profiles that are switched off use a cache or a volume, and the engine has
+    none of it: there is nothing to back up then. What is left of a profile that was on is data as any other."""
+    if site.stack.target.kind != "compose":
+        return False
+    here, names = ComposeSite(site), _users(site, kind, name)
+    on = (None, *here.profiles)
+    if not names or any(site.stack.components[one].compose_profile in on for one in names):
+        return False
+    return all(one.volume and here.docker.mountpoint(one.volume) is None for one in _sides(site, kind, name))
+
+
 def _sides(site: Site, kind: str, name: str) -> tuple[Behind, ...]:
     here = ComposeSite(site)
     declared = (site.stack.caches if kind == "model_cache" else site.stack.volumes)[name]
@@ -91,10 +103,18 @@ def _users(site: Site, kind: str, name: str) -> tuple[str, ...]:
 
 def make_volumes(site: Site) -> None:
     """Make the project's volumes that are not there, as Compose would: what is pulled before the first start needs
-    a place to lie."""
+    a place to lie. Those that only switched-off services use are left alone."""
     here = ComposeSite(site)
     project = here.project
+    used = {
+        str(one["source"])
+        for service in project.services.values()
+        for one in service.get("volumes") or ()
+        if isinstance(one, dict) and one.get("source")
+    }
     for name, declared in (project.model.get("volumes") or {}).items():
+        if name not in used:
+            continue
         if not (declared or {}).get("external") and not (declared or {}).get("driver"):
             here.docker.make_volume(volume_name(project, name), project.name, name)
 
@@ -102,6 +122,8 @@ def make_volumes(site: Site) -> None:
 def _declared(here: ComposeSite, inside: PurePosixPath, components: tuple[str, ...]) -> list[Behind]:
     """The same by the project's files and the volumes that are there."""
     project = here.project
+    if any(one not in project.services for one in components):
+        project = here.of_all_profiles
     found = []
     for component in components:
         mounts = []

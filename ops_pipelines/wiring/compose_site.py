@@ -108,11 +108,21 @@ class ComposeSite:
     @cached_property
     def project(self) -> Project:
         """The project as declared when first asked for. Raises UsageError, CommandMissing, CommandFailed."""
-        model = self.tool(None).model(self.files, profiles=self.profiles, env_file=None)
-        on = switched_on(model, self.profiles)
+        return self._project(self.profiles)
+
+    @cached_property
+    def of_all_profiles(self) -> Project:
+        """The same with the services of every Compose profile, those switched off included. Raises as `project`."""
+        return self._project(("*",))
+
+    @cached_property
+    def _model(self) -> dict[str, Any]:
+        return self.tool(None).model(self.files, profiles=self.profiles, env_file=None)
+
+    def _project(self, profiles: Sequence[str]) -> Project:
         made = make_project(
             self.target.project,
-            on,
+            switched_on(self._model, profiles),
             self.environ,
             secret_names=self._secret_variables,
             read=self._read,

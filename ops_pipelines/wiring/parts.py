@@ -22,7 +22,7 @@ from ops_pipelines.policy.processes import programs_to_json
 from ops_pipelines.wiring import data, one_offs
 from ops_pipelines.wiring.artifacts import artifact, supported
 from ops_pipelines.wiring.buckets import bucket_source, bucket_target
-from ops_pipelines.wiring.compose_data import by_container
+from ops_pipelines.wiring.compose_data import by_container, unused
 from ops_pipelines.wiring.connect import backup_of, embedder, known_secrets, served_name, vector_store
 from ops_pipelines.wiring.connect import caches as replica_folders
 from ops_pipelines.wiring.databases import database_source, database_target
@@ -46,8 +46,14 @@ def is_drill_place(place: str) -> bool:
 
 def sources(site: Site) -> list[PartSource]:
     """Every part that the stack declares and does not leave out."""
-    caches = [name for name, cache in site.stack.caches.items() if cache.backup]
-    volumes = [name for name, volume in site.stack.volumes.items() if volume.backup]
+    caches = [
+        name
+        for name, one in site.stack.caches.items()
+        if one.backup and not unused(site, "model_cache", name)
+    ]
+    volumes = [
+        name for name, one in site.stack.volumes.items() if one.backup and not unused(site, "volume", name)
+    ]
     beside: list[PartSource] = []
     if by_container(site):  # encrypted there, where they are to be
         keys = [("model_cache", name) for name in caches] + [("volume", name) for name in volumes]

@@ -8,14 +8,16 @@ the next restore starts them, and so does a deploy.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
+from ops_pipelines.engines.deploy import ReplicaStatus
 from ops_pipelines.engines.parts._forwarding import Forwarding
-from ops_pipelines.engines.ports import Fence, PartTarget
+from ops_pipelines.engines.ports import Fence, PartTarget, Progress, silent
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.manifest import Part
 from ops_pipelines.policy.plan import Finding, Step
@@ -28,6 +30,7 @@ from ops_pipelines.wiring.volumes import users_of
 log = structlog.get_logger()
 
 _KINDS = ("model_cache", "volume")
+_POLL = 0.5
 
 
 def servers_of(site: Site, part: str) -> tuple[str, ...]:
@@ -64,6 +67,8 @@ class Rest:
     fence: Fence
     findings: list[Finding] = field(default_factory=list)
     """What could not be started again, and who must be told."""
+    started: set[str] = field(default_factory=set)
+    """Replicas that were started again."""
 
     def wrap(self, targets: Mapping[str, PartTarget]) -> dict[str, PartTarget]:
         """The same targets; the servers of a model cache or a volume rest while it is switched."""
@@ -101,9 +106,37 @@ class Rest:
         else:
             self._note.unlink(missing_ok=True)
 
+    def settle(self, progress: Progress = silent) -> None:
+        """Wait until what was started again is well, for as long as its declaration gives it (`health.within`).
+
+        Never raises an OpsError: who is not well by then is a finding."""
+        try:
+            waiting = self._ailing()
+            within = (self.site.stack.components[one.component].health.within for one in waiting)
+            end = time.monotonic() + max(within, default=0.0)
+            while waiting and time.monotonic() < end:
+                progress("start", len(self.started) - len(waiting), len(self.started), "servers")
+                time.sleep(_POLL)
+                waiting = self._ailing()
+        except OpsError as error:
+            words = f"whether its servers are well again is unknown: {error.message}"
+            self.findings.append(Finding(f"stack/{self.site.name}", None, words, error.remedy))
+            return
+        for one in waiting:
+            words = f"was started again and is not well: {one.detail or one.state}"
+            remedy = f"look at what it says: ops-pipelines logs {self.site.name} {one.component}"
+            self.findings.append(Finding(f"process/{one.name}", False, words, remedy))
+
+    def _ailing(self) -> list[ReplicaStatus]:
+        if not self.started:
+            return []
+        seen = on(self.site).status(self.site)
+        return [one for one in seen if one.name in self.started and one.healthy is not True]
+
     def _started(self, name: str) -> bool:
         try:
             if on(self.site).resume(self.site, name):
+                self.started.add(name)
                 log.info(
                     "started", stack_name=self.site.name, program=name, why="what it serves was restored"
                 )

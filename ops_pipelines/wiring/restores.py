@@ -148,7 +148,8 @@ def restore(
 
     Keys come first: where a secret that a part needs is not that of then, and is not in `allow_wrong`,
     SecretMismatch is raised before anything is fetched, and IdentityMissing where nothing here opens a part. A
-    server that could not be started again is a finding of the first part: the data is live all the same.
+    server that could not be started again, or is not well in time then, is a finding of the first part: the data is
+    live all the same.
     """
     store, keys = object_store(site), layout(site)
     manifest = load(site, snapshot)
@@ -179,6 +180,7 @@ def restore(
         finally:
             if into is None:
                 rest.end()  # those that a killed run left at rest
+    rest.settle(progress)
     if not rest.findings or not result.parts:
         return result
     first, *others = result.parts

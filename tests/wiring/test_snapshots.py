@@ -18,6 +18,7 @@ from ops_pipelines.adapters._s3_rate import Rate
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines import snapshots as engine
 from ops_pipelines.engines.attempts import read_attempt
+from ops_pipelines.engines.deploy import ReplicaStatus
 from ops_pipelines.errors import (
     FormatTooNew,
     LeaseHeld,
@@ -29,7 +30,7 @@ from ops_pipelines.errors import (
 )
 from ops_pipelines.policy.manifest import FileEntry, Part, Question
 from ops_pipelines.policy.processes import ProcessStatus
-from ops_pipelines.wiring import parts, process_target, snapshots
+from ops_pipelines.wiring import parts, process_target, restarting, snapshots
 from ops_pipelines.wiring.connect import lease
 from ops_pipelines.wiring.restarting import Rest, restart_steps
 from tests.cli.run import CommandLine
@@ -340,6 +341,15 @@ class Programs:
     calls: list[str]
     refuses: set[str] = field(default_factory=set)
     up: bool = True
+    ill: dict[str, int] = field(default_factory=dict)
+    """For how many looks a program is not well."""
+
+    def seen(self) -> tuple[ReplicaStatus, ...]:
+        rows = []
+        for name in self.states:
+            self.ill[name] = self.ill.get(name, 0) - 1
+            rows.append(ReplicaStatus("web", name, "running", None if self.ill[name] >= 0 else True))
+        return tuple(rows)
 
     def running(self) -> bool:
         return self.up
@@ -393,6 +403,7 @@ def programs(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Programs:
     }  # fmt: skip
     made = Programs(states, [])
     monkeypatch.setattr(process_target, "supervisor", lambda settings: made)
+    monkeypatch.setattr(process_target, "status", lambda site: made.seen())
     return made
 
 
@@ -450,6 +461,21 @@ def test_one_that_does_not_start_again_is_told_and_keeps_none_other_down(
     programs.refuses = set()
     rest.end()
     assert programs.states["chat.web.0"] == "running"
+
+
+@pytest.mark.parametrize(("looks", "well"), [(0, True), (1, True), (99, False)])
+def test_those_that_were_started_are_waited_for(
+    stand: Stand, programs: Programs, monkeypatch: pytest.MonkeyPatch, looks: int, well: bool
+) -> None:
+    monkeypatch.setattr(restarting, "_POLL", 0.01)
+    web = {**stand.web(), "health": {"within": "0.2s"}}
+    stand.change(components={**stand.declared["components"], "web": web})
+    rest = Rest(stand.site, FreeFence())
+    switch(rest, programs)
+    programs.ill = {"chat.web.1": looks, "chat.web.2": 99}  # the second was not running before
+    rest.settle()
+    told = [(one.subject, one.ok) for one in rest.findings]
+    assert told == ([] if well else [("process/chat.web.1", False)])
 
 
 def test_a_stack_at_rest_stays_so(stand: Stand, programs: Programs) -> None:
