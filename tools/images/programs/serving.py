@@ -15,6 +15,7 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -183,7 +184,10 @@ def file_of(model: str) -> Path:
 
 
 def inner(store: Path, model: Path | None) -> subprocess.Popen[bytes]:
-    """Ollama on a store of its own; with a model's file it serves that one as `served`."""
+    """Ollama on a store of its own; with a model's file it serves that one as `served`, and of an earlier start nothing
+    is left, as with the real ones."""
+    if model is not None:
+        shutil.rmtree(store, ignore_errors=True)
     environ = {**os.environ, "OLLAMA_HOST": f"127.0.0.1:{_INNER}", "OLLAMA_MODELS": str(store),
                "OLLAMA_KEEP_ALIVE": "-1", "OLLAMA_CONTEXT_LENGTH": "2048"}  # fmt: skip
     quiet = subprocess.DEVNULL
