@@ -200,6 +200,9 @@ def test_a_deploy_whose_collections_fail_says_what_stands(
 
 def test_a_deploy_looks_before_it_pulls(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deployments, "require_preflight", _raises(OpsError("the disk is full", remedy="")))
+    monkeypatch.setattr(
+        data, "plan_fill", lambda site: Plan("Fill", (Step("fetch", "model/m", "is not there"),))
+    )
     monkeypatch.setattr(data, "fill", lambda *words: pytest.fail("it pulled"))
     assert cli("deploy", "a").code == 1
 

@@ -16,7 +16,6 @@ ERRORS: list[tuple[dict[str, Any], str, str]] = [
     ({"models.large.token": "hubb"}, "models.large.token", "did you mean `hub`?"),
     ({"models.chat.source": "hosted:openai/gpt-5"}, "models.chat.cache", "take `cache` out"),
     ({"models.large.cache": "models", "models.large.source": "package:x"}, "models.large.source", "known are"),
-    ({"caches.models.replicas": 2}, "caches.models.path", "{replica}"),
     ({"components.litellm.depends_on": ["postgers"]}, "components.litellm.depends_on.0", "`postgres`?"),
     ({"components.litellm.secrets": {"SALT": "slat"}}, "components.litellm.secrets.SALT", "`salt`?"),
     ({"components.postgres.depends_on": ["litellm"]}, "components.litellm.depends_on", "take one of them out"),
@@ -97,6 +96,7 @@ ERRORS: list[tuple[dict[str, Any], str, str]] = [
 ]  # fmt: skip
 
 PROCESS: list[tuple[dict[str, Any], str, str]] = [
+    ({"caches.models.replicas": 2}, "caches.models.path", "{replica}"),
     ({"components.two.depends_on": ["on"]}, "components.two.depends_on.0", "did you mean `one`?"),
     ({"components.one.command.1": "--port={port.htp}"}, "components.one.command", "{port.http}"),
     ({"components.one.command": []}, "components.one", "the one or the other"),

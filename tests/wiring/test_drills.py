@@ -77,7 +77,9 @@ def test_a_drill_and_a_restore_share_no_scratch(stand: Stand, monkeypatch: pytes
     )
     seen: list[Path] = []
     monkeypatch.setattr(vectors, "vector_store", lambda site, name: None)
-    monkeypatch.setattr(vectors, "CollectionTarget", lambda name, store, scratch: seen.append(scratch))
+    monkeypatch.setattr(
+        vectors, "CollectionTarget", lambda name, store, scratch, **more: seen.append(scratch)
+    )
     manifest = Manifest(
         "20260102T030000Z-aaaaaa", "chat", "2026-01-02T03:00:00+00:00", (Part("collection", "docs", ()),)
     )
