@@ -100,7 +100,7 @@ def test_first_run_leaves_every_check_green(platform: Platform) -> None:
             for name, result in _checks(node).items()
             if not key.endswith("/scaling")  # its check is the sensor's, which may not have looked yet
         }
-        assert len(found) == 8
+        assert len(found) == 7
         assert None not in found.values(), found
         # The observation of this minute may be on its way: then a check that it repeats is in progress.
         ended.update({name: status for name, status in found.items() if status != "IN_PROGRESS"})
