@@ -236,16 +236,21 @@ def test_snapshots_of_the_command_line_appear_and_deleted_keys_come_back(platfor
     assert sorted(_drop_down(platform)) == snapshots.restorable(platform.site)
 
 
+def _processes(platform: Platform) -> dict[str, int]:
+    """The process of each replica that runs."""
+    return {row["replica"]: row["pid"] for row in platform.cli("status", "obelisk")["replicas"]}
+
+
 def test_deploy_without_apply_plans_and_a_healthy_stack_is_left_alone(platform: Platform) -> None:
-    before = {row["replica"]: row["pid"] for row in platform.cli("status", "obelisk")}
+    before = _processes(platform)
     run = platform.run(["deployment"])
     assert run.status == "SUCCESS", run.failure
     assert [event["assetKey"]["path"][-1] for event in run.of("MaterializationEvent")] == ["deployment"]
-    assert {row["replica"]: row["pid"] for row in platform.cli("status", "obelisk")} == before
+    assert _processes(platform) == before
 
 
 def test_materialize_all_leaves_what_runs_and_what_is_kept(platform: Platform) -> None:
-    processes = {row["replica"]: row["pid"] for row in platform.cli("status", "obelisk")}
+    processes = _processes(platform)
     physical, content, kept = _physical(platform), _content(platform), snapshots.restorable(platform.site)
     things = ["artifact", "model_cache", "deployment", "collections", "snapshot", "drill"]
     nodes = _nodes(platform)
@@ -254,7 +259,7 @@ def test_materialize_all_leaves_what_runs_and_what_is_kept(platform: Platform) -
         things, checks=[(thing, name) for thing in things for name in _checks(nodes[f"obelisk/{thing}"])]
     )
     assert run.status == "SUCCESS", run.failure
-    assert {row["replica"]: row["pid"] for row in platform.cli("status", "obelisk")} == processes
+    assert _processes(platform) == processes
     assert (_physical(platform), _content(platform)) == (physical, content)
     assert set(kept) < set(snapshots.restorable(platform.site)), "it adds a snapshot, and removes none"
     assert {event["assetKey"]["path"][-1] for event in run.of("MaterializationEvent")} == set(things)
