@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.life.living import Living
 from tests.life.pages import Pages, serve_pages
 from tests.life.small import Small
 from tests.servers.docker import Docker
@@ -15,7 +14,7 @@ from tests.servers.seaweed import Seaweed
 
 
 @pytest.fixture
-def small(docker: Docker, seaweed: Seaweed, bucket: str, tmp_path: Path) -> Iterator[Living]:
+def small(docker: Docker, seaweed: Seaweed, bucket: str, tmp_path: Path) -> Iterator[Small]:
     """A stack of two servers, its files written, its images on the engine."""
     made = Small(docker, seaweed, bucket, tmp_path)
     made.make_images()
@@ -25,7 +24,7 @@ def small(docker: Docker, seaweed: Seaweed, bucket: str, tmp_path: Path) -> Iter
 
 
 @pytest.fixture
-def pages(small: Living) -> Iterator[Pages]:
+def pages(small: Small) -> Iterator[Pages]:
     """The pages of the small stack."""
     with serve_pages(small.root, small.environ) as found:
         yield found

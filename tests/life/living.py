@@ -52,20 +52,21 @@ class Living(ABC):
         """Its files, as they are first deployed."""
 
     @abstractmethod
-    def bring_models(self) -> None:
-        """Bring its models where nothing can pull them; a run of `model_cache` pulls them else."""
+    def bring_models(self) -> bool:
+        """Bring its models where nothing can pull them; False where a run of `model_cache` is to pull them."""
 
     @abstractmethod
     def fill(self) -> None:
         """Put something into it, as its users would."""
 
     @abstractmethod
-    def forget(self) -> None:
-        """Lose some of it, as an accident would."""
-
-    @abstractmethod
     def answers(self) -> Mapping[str, Any]:
         """What it answers to those who ask for what was put into it; raises where it does not."""
+
+    @property
+    @abstractmethod
+    def unreachable(self) -> tuple[type[Exception], ...]:
+        """What `answers` raises where nothing runs."""
 
     @abstractmethod
     def version(self) -> str:

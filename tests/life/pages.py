@@ -80,7 +80,7 @@ class Pages:
                 return False
             return last["runOrError"]["status"] in ("SUCCESS", "FAILURE", "CANCELED")
 
-        until(over, what=f"run {run} to end", seconds=180)
+        until(over, what=f"run {run} to end", seconds=600)
         return Run(run, last["runOrError"]["status"], last["logsForRun"]["events"])
 
     def snapshots(self, stack: str) -> Sequence[str]:

@@ -50,14 +50,15 @@ class Small(Living):
         server = require("redis").path
         self.docker.image(REDIS, programs=[server, server.with_name("redis-cli")])
 
-    def bring_models(self) -> None:
-        """A package of this machine holds it: it is pulled from there."""
+    def bring_models(self) -> bool:
+        return False  # a package of this machine holds it: it is pulled from there
 
     def fill(self) -> None:
         keys = self._redis()
         keys.mset(_KEYS)
 
     def forget(self) -> None:
+        """Lose some of it, as an accident would."""
         self._redis().flushall()
 
     def answers(self) -> Mapping[str, Any]:
@@ -70,6 +71,10 @@ class Small(Living):
             "vector": [round(number, 4) for number in answer.json()["embeddings"][0][:16]],
             "keys": {name: keys.get(name) for name in sorted(_KEYS)},
         }
+
+    @property
+    def unreachable(self) -> tuple[type[Exception], ...]:
+        return httpx.TransportError, redis.ConnectionError
 
     def version(self) -> str:
         """What an upgrade changes: how many databases Redis has."""

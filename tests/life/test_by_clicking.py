@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.life.living import Living
 from tests.life.pages import Pages
+from tests.life.small import Small
 from tests.ui.browser import browser, open_launchpad, shoot
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -33,7 +33,7 @@ def materialize(page: Page) -> None:
     expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=_ENDS)
 
 
-def test_deployed_and_restored_by_clicking(small: Living, pages: Pages) -> None:
+def test_deployed_and_restored_by_clicking(small: Small, pages: Pages) -> None:
     stack = small.stack
     for thing, config in (("artifact", {}), ("model_cache", {"apply": True})):
         assert pages.run(stack, thing, **config).status == "SUCCESS"
