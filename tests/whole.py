@@ -22,7 +22,7 @@ import yaml
 
 from ops_pipelines.settings import load_settings
 from ops_pipelines.wiring.site import Site, load_fleet
-from tests.deploy.projects import Form, environ_of
+from tests.deploy.projects import Form, environ_of, environ_word
 from tests.servers.docker import Docker
 from tests.servers.seaweed import Seaweed
 from tests.waiting import free_ports
@@ -99,7 +99,7 @@ def whole(
     (folder / "stack.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     environ = {
         **environ_of(form.folder / "stack.yaml", *form.files),
-        **{name: f"a-word-for-{name.lower()}" for name in _secret_variables(resolved)},
+        **{name: environ_word(name) for name in _secret_variables(resolved)},
         **docker.environ,
         "OPS_HOME": str(home / "home"),
         "OPS_STACKS_DIR": str(home / "deploy"),
