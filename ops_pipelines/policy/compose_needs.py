@@ -10,10 +10,12 @@ from ops_pipelines.policy.compose_project import Project
 from ops_pipelines.policy.machine import Card
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.words import size_in_words
+from ops_pipelines.stack.components import Resources
 
 OLDEST = (2, 20)
 """Compose before it lacks what is asked of it (`config --no-interpolate` of whole projects, `up --wait-timeout`)."""
 
+_CARD_FILES = ("/dev/kfd", "/dev/dri", "/dev/nvidia")
 Services = Mapping[str, Mapping[str, Any]]
 
 
@@ -59,7 +61,7 @@ def published_ports(services: Services) -> Iterator[tuple[int, str]]:
 
 def memory_finding(services: Services, memory: int) -> Finding:
     """Whether the memory that services ask for fits the machine: reservations, where there are none limits."""
-    asked = sum(_memory(one) * _count(one) for one in services.values())
+    asked = sum(_memory(one) * replica_count(one) for one in services.values())
     words = f"{size_in_words(asked)} asked for, {size_in_words(memory)} there"
     if not memory:
         return Finding("memory", None, "the engine does not say how much there is", severity="warning")
@@ -73,12 +75,7 @@ def memory_finding(services: Services, memory: int) -> Finding:
 def gpu_findings(services: Services, runtimes: Sequence[str]) -> Iterator[Finding]:
     """Whether services that ask for NVIDIA cards find the runtime that gives them."""
     for name, service in services.items():
-        devices = (((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}).get(
-            "devices"
-        )
-        asks = service.get("runtime") == "nvidia" or any(
-            "gpu" in (one.get("capabilities") or ()) or one.get("driver") == "nvidia" for one in devices or ()
-        )
+        asks = _asks_for_nvidia(service)
         if asks and "nvidia" in runtimes:
             yield Finding(f"gpu/{name}", True, "the engine has the NVIDIA runtime")
         elif asks:
@@ -88,6 +85,46 @@ def gpu_findings(services: Services, runtimes: Sequence[str]) -> Iterator[Findin
                 f"{name} asks for a card, and the engine has no NVIDIA runtime",
                 "install the NVIDIA Container Toolkit and restart Docker, or choose a profile without cards",
             )
+
+
+def given_cards(services: Services) -> frozenset[str]:
+    """Services that are given cards: NVIDIA's by the runtime, others' as device files."""
+    return frozenset(
+        name
+        for name, service in services.items()
+        if _asks_for_nvidia(service) or any(one.startswith(_CARD_FILES) for one in _device_files(service))
+    )
+
+
+def _asks_for_nvidia(service: Mapping[str, Any]) -> bool:
+    devices = (((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}).get(
+        "devices"
+    )
+    return service.get("runtime") == "nvidia" or any(
+        "gpu" in (one.get("capabilities") or ()) or one.get("driver") == "nvidia" for one in devices or ()
+    )
+
+
+def _device_files(service: Mapping[str, Any]) -> Iterator[str]:
+    for device in service.get("devices") or ():
+        source = str(device.get("source", "")) if isinstance(device, Mapping) else str(device).split(":")[0]
+        if source.startswith("/dev/"):
+            yield source
+
+
+def planned_memory(
+    components: Mapping[str, Resources], counts: Mapping[str, int], cards: Sequence[Card] | None
+) -> dict[int, int]:
+    """Bytes that components' replicas take on the card that each is put on: what is declared in bytes, else its share
+    of the card, where the cards are known."""
+    sizes = {card.index: card.memory for card in cards or ()}
+    planned: dict[int, int] = {}
+    for name, asked in components.items():
+        if asked.gpu is None:
+            continue
+        share = int((asked.gpu_utilization or 0) * sizes.get(asked.gpu, 0))
+        planned[asked.gpu] = planned.get(asked.gpu, 0) + (asked.gpu_memory or share) * counts.get(name, 1)
+    return planned
 
 
 def vram_findings(planned: Mapping[int, int], cards: Sequence[Card] | None, note: str) -> Iterator[Finding]:
@@ -131,17 +168,13 @@ def _version(text: str) -> tuple[int, ...]:
 def device_findings(services: Services, there: Callable[[str], bool]) -> Iterator[Finding]:
     """Whether device files that services are given (AMD's /dev/kfd, /dev/dri) are on the machine."""
     for name, service in services.items():
-        for device in service.get("devices") or ():
-            source = (
-                str(device.get("source", "")) if isinstance(device, Mapping) else str(device).split(":")[0]
-            )
-            if source.startswith("/dev/"):
-                subject = f"device/{source}"
-                if there(source):
-                    yield Finding(subject, True, f"is there, for {name}")
-                else:
-                    mend = "install the cards' driver (amdgpu, xe or i915), or choose a profile without cards"
-                    yield Finding(subject, False, f"is not there, and {name} is given it", mend)
+        for source in _device_files(service):
+            subject = f"device/{source}"
+            if there(source):
+                yield Finding(subject, True, f"is there, for {name}")
+            else:
+                mend = "install the cards' driver (amdgpu, xe or i915), or choose a profile without cards"
+                yield Finding(subject, False, f"is not there, and {name} is given it", mend)
 
 
 def disk_finding(cache: str, size: int, used: int, free: int | None) -> Finding:
@@ -183,6 +216,7 @@ def _memory(service: Mapping[str, Any]) -> int:
     return 0
 
 
-def _count(service: Mapping[str, Any]) -> int:
+def replica_count(service: Mapping[str, Any]) -> int:
+    """Containers that a resolved service asks for."""
     found = (service.get("deploy") or {}).get("replicas", 1)
     return int(found) if str(found).isdecimal() else 1

@@ -28,7 +28,7 @@ def where(site: Site) -> Where:
             ("volume", n) for n in site.stack.volumes
         ]
         for kind, name in parts:
-            unreadable += [one.folder for one in _sides(site, kind, name) if not _can_read(Path(one.folder))]
+            unreadable += [one.folder for one in places(here, kind, name) if not can_read(Path(one.folder))]
     return choose(here.target.data.by, away, unreadable)
 
 
@@ -50,7 +50,7 @@ def sides(site: Site, kind: str, name: str) -> tuple[Behind, ...]:
     Where no container is there (before the first deploy, after `down`), the volume's own place is asked of the engine.
     Raises TargetUnsupported where nothing mounts it."""
     declared = (site.stack.caches if kind == "model_cache" else site.stack.volumes)[name]
-    unique, replicas = _sides(site, kind, name), declared.replicas
+    unique, replicas = places(ComposeSite(site), kind, name), declared.replicas
     if not unique:
         names = _users(site, kind, name)
         raise TargetUnsupported(
@@ -77,11 +77,12 @@ def unused(site: Site, kind: str, name: str) -> bool:
     on = (None, *here.profiles)
     if not names or any(site.stack.components[one].compose_profile in on for one in names):
         return False
-    return all(one.volume and here.docker.mountpoint(one.volume) is None for one in _sides(site, kind, name))
+    return all(one.volume and here.docker.mountpoint(one.volume) is None for one in places(here, kind, name))
 
 
-def _sides(site: Site, kind: str, name: str) -> tuple[Behind, ...]:
-    here = ComposeSite(site)
+def places(here: ComposeSite, kind: str, name: str) -> tuple[Behind, ...]:
+    """What lies behind a cache or a volume, each place once; nothing where no component mounts it."""
+    site = here.site
     declared = (site.stack.caches if kind == "model_cache" else site.stack.volumes)[name]
     names = _users(site, kind, name)
     inside = PurePosixPath(declared.path.replace("{replica}", "0"))
@@ -143,7 +144,7 @@ def _declared(here: ComposeSite, inside: PurePosixPath, components: tuple[str, .
 
 def _readable(what: str, folder: Path) -> Path:
     """The folder, where this process can look into it, or into the nearest one above it that is there."""
-    if _can_read(folder):
+    if can_read(folder):
         return folder
     raise TargetUnsupported(
         f"{what} lies at {folder}, which cannot be read from here",
@@ -152,7 +153,8 @@ def _readable(what: str, folder: Path) -> Path:
     )
 
 
-def _can_read(folder: Path) -> bool:
+def can_read(folder: Path) -> bool:
+    """Whether this process can look into a folder, or into the nearest one above it that is there."""
     nearest = folder
     while not nearest.exists() and nearest != nearest.parent:
         if not os.access(nearest.parent, os.X_OK) and nearest.parent.exists():

