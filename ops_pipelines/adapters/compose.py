@@ -16,7 +16,6 @@ _ASK = 60.0
 """Seconds for a question; starting and stopping have limits of their own."""
 _INSTALL = "install Docker with the Compose plugin (v2.20 or newer): https://docs.docker.com/compose/install/"
 _LOOK = "look at the words of Docker Compose above"
-_AWAY = ("Cannot connect to the Docker daemon", "error during connect", "Is the docker daemon running")
 
 
 @dataclass(frozen=True)
@@ -145,11 +144,6 @@ class Compose:
             secrets=self.secrets,
         )
         return done.stdout.decode("utf-8", "replace")
-
-
-def is_away(error: CommandFailed) -> bool:
-    """Whether a command failed because no Docker Engine answered."""
-    return any(words in error.output for words in _AWAY)
 
 
 def _files(files: Sequence[Path], profiles: Sequence[str], env_file: Path | None) -> list[str]:

@@ -10,8 +10,9 @@ from ops_pipelines.defs import names, operating
 from ops_pipelines.defs.assets import stack_assets
 from ops_pipelines.defs.broken import broken_asset, broken_check
 from ops_pipelines.defs.checks import stack_checks
-from ops_pipelines.defs.jobs import FLEET, JOBS
+from ops_pipelines.defs.jobs import JOBS
 from ops_pipelines.defs.model_jobs import MODEL_JOBS
+from ops_pipelines.defs.running import FLEET
 from ops_pipelines.defs.scaling import scaling_asset
 from ops_pipelines.defs.schedules import stack_schedules
 from ops_pipelines.defs.sensors import fleet_sensors

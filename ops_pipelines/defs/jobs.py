@@ -1,7 +1,6 @@
 """The jobs that all stacks share. They are ops, not asset jobs: what loads slowly is jobs times assets."""
 
 from datetime import datetime
-from typing import cast
 
 import dagster as dg
 
@@ -9,19 +8,16 @@ from ops_pipelines.defs.configs import MigrateConfig, PruneConfig, ScaleConfig, 
 from ops_pipelines.defs.metadata import findings_metadata, plan_metadata, plan_text
 from ops_pipelines.defs.names import key
 from ops_pipelines.defs.one_off_pipes import moved_by_pipes
-from ops_pipelines.defs.running import LogProgress, failures
+from ops_pipelines.defs.running import FLEET, LogProgress, failures, site_of
 from ops_pipelines.policy.plan import failed
 from ops_pipelines.wiring import migrations, scaling, snapshots
-from ops_pipelines.wiring.site import Fleet
-
-FLEET = "fleet"
 
 
 @dg.op(required_resource_keys={FLEET}, description="Compare a snapshot with what the bucket really holds.")
 def verify_snapshot(context: dg.OpExecutionContext, config: VerifyConfig) -> None:
     """Fails where a blob is missing, altered, or could not be looked at."""
     with failures():
-        site = _fleet(context).site(config.stack)
+        site = site_of(context, config.stack)
         snapshot = config.snapshot or snapshots.newest(site)
         findings = snapshots.verify(site, snapshot, depth=config.depth.value, progress=LogProgress(context))
     bad = failed(findings)
@@ -44,7 +40,7 @@ def verify_snapshot(context: dg.OpExecutionContext, config: VerifyConfig) -> Non
 def prune_snapshots(context: dg.OpExecutionContext, config: PruneConfig) -> None:
     """A dry run unless `apply` is set. What is verified, drilled or pinned last always stays."""
     with failures():
-        site = _fleet(context).site(config.stack)
+        site = site_of(context, config.stack)
         plan = (
             snapshots.prune(site, by=f"run {context.run_id}") if config.apply else snapshots.plan_prune(site)
         )
@@ -62,7 +58,7 @@ def prune_snapshots(context: dg.OpExecutionContext, config: PruneConfig) -> None
 def carry_out_decision(context: dg.OpExecutionContext, config: ScaleConfig) -> None:
     """Refused where the decision is stale: too old, or made for another number of replicas."""
     with failures():
-        site = _fleet(context).site(config.stack)
+        site = site_of(context, config.stack)
         scaling.apply(
             site,
             config.scaling,
@@ -93,7 +89,7 @@ def migrate_stack(context: dg.OpExecutionContext, config: MigrateConfig) -> None
     """A dry run unless `apply` is set. The old form serves until the switch, and stays until `finish`."""
     by = f"run {context.run_id}"
     with failures(), moved_by_pipes(context):
-        site = _fleet(context).site(config.stack)
+        site = site_of(context, config.stack)
         if config.finish:
             plan = (migrations.finish if config.apply else migrations.finish_plan)(
                 site, volumes=config.volumes
@@ -141,7 +137,3 @@ def apply_scaling() -> None:
 
 
 JOBS = [verify, prune, migrate, apply_scaling]
-
-
-def _fleet(context: dg.OpExecutionContext) -> Fleet:
-    return cast("Fleet", getattr(context.resources, FLEET))

@@ -1,44 +1,40 @@
 """Jobs that bring models into memory and let them go; shared by all stacks."""
 
-from typing import cast
-
 import dagster as dg
 
 from ops_pipelines.defs.configs import LoadConfig, UnloadConfig, WarmConfig
 from ops_pipelines.defs.metadata import findings_metadata, table
 from ops_pipelines.defs.names import key
-from ops_pipelines.defs.running import LogProgress, failures
+from ops_pipelines.defs.running import FLEET, LogProgress, failures, site_of
 from ops_pipelines.policy import serving
 from ops_pipelines.policy.plan import Finding, failed
 from ops_pipelines.wiring import deployments, model_memory
-from ops_pipelines.wiring.site import Fleet, Site
-
-_FLEET = "fleet"
+from ops_pipelines.wiring.site import Site
 
 
-@dg.op(required_resource_keys={_FLEET}, description="Ask models for an answer, base models first.")
+@dg.op(required_resource_keys={FLEET}, description="Ask models for an answer, base models first.")
 def ask_models(context: dg.OpExecutionContext, config: WarmConfig) -> None:
     """Fails where one does not answer."""
     with failures():
-        site = _site(context, config.stack)
+        site = site_of(context, config.stack)
         found = model_memory.warm(site, config.model or None, LogProgress(context))
         _told(context, site, "warmed", found)
 
 
-@dg.op(required_resource_keys={_FLEET}, description="Bring a model into the memory of its server.")
+@dg.op(required_resource_keys={FLEET}, description="Bring a model into the memory of its server.")
 def load_into_memory(context: dg.OpExecutionContext, config: LoadConfig) -> None:
     """Fails where a replica does not load it."""
     with failures():
-        site = _site(context, config.stack)
+        site = site_of(context, config.stack)
         found = model_memory.load(site, config.model, config.keep_alive or None, LogProgress(context))
         _told(context, site, f"loaded {config.model}", found)
 
 
-@dg.op(required_resource_keys={_FLEET}, description="Let a model go from the memory of its server.")
+@dg.op(required_resource_keys={FLEET}, description="Let a model go from the memory of its server.")
 def unload_from_memory(context: dg.OpExecutionContext, config: UnloadConfig) -> None:
     """Fails where a replica does not let it go."""
     with failures():
-        site = _site(context, config.stack)
+        site = site_of(context, config.stack)
         found = model_memory.unload(site, config.model, LogProgress(context))
         _told(context, site, f"unloaded {config.model}", found)
 
@@ -83,7 +79,3 @@ def unload_model() -> None:
 
 
 MODEL_JOBS = [warm_models, load_model, unload_model]
-
-
-def _site(context: dg.OpExecutionContext, stack: str) -> Site:
-    return cast("Fleet", getattr(context.resources, _FLEET)).site(stack)

@@ -1,20 +1,16 @@
 """Jobs by which a person does on the pages what `down`, `scale`, `test`, `logs` and `build` do on the command line."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import dagster as dg
 from pydantic import Field
 
 from ops_pipelines.defs.metadata import findings_metadata, plan_metadata, plan_text
 from ops_pipelines.defs.names import key
-from ops_pipelines.defs.running import failures
+from ops_pipelines.defs.running import FLEET, failures, site_of
 from ops_pipelines.errors import CommandFailed, UsageError
 from ops_pipelines.policy.plan import failed
 from ops_pipelines.wiring import deployments
-from ops_pipelines.wiring.site import Fleet, Site
-
-FLEET = "fleet"
 
 
 class DownConfig(dg.Config):
@@ -64,7 +60,7 @@ class BuildConfig(dg.Config):
 def take_stack_down(context: dg.OpExecutionContext, config: DownConfig) -> None:
     """A dry run unless `apply` is set; with `volumes`, only where the stack's name was typed in."""
     with failures():
-        site = _site(context, config.stack)
+        site = site_of(context, config.stack)
         if config.apply and config.volumes and config.confirm != site.name:
             raise UsageError(
                 f"the volumes of {site.name}, with all that is in them, are removed only where `confirm` is its name",
@@ -83,7 +79,7 @@ def take_stack_down(context: dg.OpExecutionContext, config: DownConfig) -> None:
 def bring_replicas(context: dg.OpExecutionContext, config: ReplicasConfig) -> None:
     """Refused where somebody else decides on its replicas."""
     with failures():
-        site = _site(context, config.stack)
+        site = site_of(context, config.stack)
         deployments.set_replicas(site, config.component, config.replicas)
     context.log_event(
         dg.AssetObservation(
@@ -100,7 +96,7 @@ def bring_replicas(context: dg.OpExecutionContext, config: ReplicasConfig) -> No
 def ask_stack(context: dg.OpExecutionContext, config: SmokeConfig) -> None:
     """Fails where an answer is not good, or could not be had."""
     with failures():
-        site = _site(context, config.stack)
+        site = site_of(context, config.stack)
         deployments.require_supported(site)
         findings = (*deployments.health_findings(site), *deployments.smoke(site))
         if not findings:
@@ -123,7 +119,7 @@ def ask_stack(context: dg.OpExecutionContext, config: SmokeConfig) -> None:
 def print_logs(context: dg.OpExecutionContext, config: LogsConfig) -> None:
     """Nothing is changed."""
     with failures():
-        site = _site(context, config.stack)
+        site = site_of(context, config.stack)
         status = deployments.logs(site, config.component or None, lines=config.lines, follow=False)
         _require(status, "showing the logs")
     context.log.info("the logs are on this run's page, under stdout")
@@ -133,7 +129,7 @@ def print_logs(context: dg.OpExecutionContext, config: LogsConfig) -> None:
 def build_stack_images(context: dg.OpExecutionContext, config: BuildConfig) -> None:
     """What is built is printed on the run's stdout and stderr."""
     with failures():
-        site = _site(context, config.stack)
+        site = site_of(context, config.stack)
         _require(deployments.build(site, config.components), "the build")
 
 
@@ -178,7 +174,3 @@ JOBS: Sequence[dg.JobDefinition] = [take_down, set_replicas, smoke_test, show_lo
 def _require(status: int, what: str) -> None:
     if status:
         raise CommandFailed(f"{what} ended with status {status}", remedy="see stdout and stderr of this run")
-
-
-def _site(context: dg.OpExecutionContext, stack: str) -> Site:
-    return cast("Fleet", getattr(context.resources, FLEET)).site(stack)

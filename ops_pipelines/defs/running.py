@@ -6,13 +6,17 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 import dagster as dg
 
 from ops_pipelines.defs.metadata import failure
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.words import progress_line
+from ops_pipelines.wiring.site import Fleet, Site
+
+FLEET = "fleet"
+"""Key of the resource that every op finds its stack in."""
 
 _EVERY = 10.0
 
@@ -31,6 +35,11 @@ def failures() -> Iterator[None]:
         yield
     except OpsError as error:
         raise failure(error) from error
+
+
+def site_of(context: dg.OpExecutionContext, stack: str) -> Site:
+    """The stack that a run was asked about. Raises UnknownStack, DeclarationError."""
+    return cast("Fleet", getattr(context.resources, FLEET)).site(stack)
 
 
 def stop_if_bad(what: str, check: dg.AssetCheckResult) -> None:

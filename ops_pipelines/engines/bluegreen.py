@@ -163,11 +163,11 @@ def deploy(
         asked = _start(project, moves, bench, fence, within, progress)
         _move(moves, bench, state, fence, progress)
         _watch(project, moves, bench, state, fence, progress)
-        asked += _good(smoke())
+        asked += compose.require_good(smoke())
         state.settling = True
         longest = max(one.drain for one in moves)
         settle(project, bench, within=within, drain_for=longest, fence=fence, progress=progress)
-        asked += _good(smoke())
+        asked += compose.require_good(smoke())
         fence.check()
         revision = record(compose.with_images(project, bench.hands), state.watched)
     except LeaseLost:
@@ -202,14 +202,7 @@ def _start(
     )
     compose.await_healthy(both, bench.hands, within, progress, only=greens)
     progress("start beside", len(greens), len(greens), "services")
-    return _good(bench.ask(moves))
-
-
-def _good(asked: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    if bad := [one for one in asked if one.ok is not True and one.severity == "error"]:
-        words = "; ".join(f"{one.subject}: {one.message}" for one in bad)
-        raise DeployFailed(f"the smoke test failed: {words}", remedy=bad[0].remedy or "look at the logs")
-    return asked
+    return compose.require_good(bench.ask(moves))
 
 
 def _move(moves: Sequence[Move], bench: Bench, state: _State, fence: Fence, progress: Progress) -> None:

@@ -120,6 +120,7 @@ def deploy(
     project: Project,
     hands: Hands,
     *,
+    plan: Plan,
     before: Project | None,
     fence: Fence,
     record: Callable[[Project], int],
@@ -129,22 +130,18 @@ def deploy(
     findings: tuple[Finding, ...] = (),
     progress: Progress = silent,
 ) -> Deployed:
-    """Bring the engine to `project`. `before` is that of the newest revision, None for a first deploy.
+    """Bring the engine to `project`, as `plan` says. `before` is that of the newest revision, None for a first deploy.
 
     `within` is how many seconds the containers may take to become healthy. Raises DeployFailed with the earlier
     revision put back, LeaseLost with nothing put back (the stack is somebody else's then)."""
     begun = time.monotonic()
-    steps = plan(f"{reason.capitalize()} {stack}", project, hands)
     there = {one.service for one in hands.engine.containers(project.name)}
-    log.info("deploy begins", stack_name=stack, reason=reason, changes=len(steps.changes))
+    log.info("deploy begins", stack_name=stack, reason=reason, changes=len(plan.changes))
     try:
-        if not steps.empty:
+        if not plan.empty:
             fence.check()
             _apply(project, hands, within, progress)
-        asked = smoke()
-        if bad := [one for one in asked if one.ok is not True and one.severity == "error"]:
-            words = "; ".join(f"{one.subject}: {one.message}" for one in bad)
-            raise DeployFailed(f"the smoke test failed: {words}", remedy=bad[0].remedy or "look at the logs")
+        asked = require_good(smoke())
         fence.check()
         done = with_images(project, hands)
         revision = record(done) if before != done else None
@@ -161,7 +158,15 @@ def deploy(
         log.warning("deploy interrupted", stack_name=stack, put_back=back)
         raise
     log.info("deploy ends", stack_name=stack, revision=revision)
-    return Deployed(steps, revision, (*findings, *asked), time.monotonic() - begun)
+    return Deployed(plan, revision, (*findings, *asked), time.monotonic() - begun)
+
+
+def require_good(asked: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """What a smoke test found. Raises DeployFailed where a finding that counts is not good, or not known."""
+    if bad := [one for one in asked if one.ok is not True and one.severity == "error"]:
+        words = "; ".join(f"{one.subject}: {one.message}" for one in bad)
+        raise DeployFailed(f"the smoke test failed: {words}", remedy=bad[0].remedy or "look at the logs")
+    return asked
 
 
 def tidy(project: Project, hands: Hands) -> None:
@@ -189,7 +194,7 @@ def await_healthy(
 
     Raises DeployFailed that names the one that is not."""
     end, services = time.monotonic() + within, only or project.services
-    pause = _POLL
+    pause, wanted = _POLL, any(count_of(project.services[name]) for name in services)
     while True:
         states = [
             (one, *replica_health(one))
@@ -199,14 +204,16 @@ def await_healthy(
         good = sum(1 for _, well, _ in states if well)
         progress("start", good, len(states), "containers")
         waiting = [(one, words) for one, well, words in states if not well]
-        if not waiting:
+        if not waiting and (states or not wanted):
             return
+        if not waiting and time.monotonic() > end:
+            raise DeployFailed(f"no container of {', '.join(services)} is there", remedy=_MEND)
         lost = [
             (one, words)
             for one, words in waiting
             if one.state in ("exited", "dead") or one.health == "unhealthy"
         ]
-        if lost or time.monotonic() > end:
+        if waiting and (lost or time.monotonic() > end):
             container, words = (lost or waiting)[0]
             late = "" if lost else f" after {within:.0f} s"
             raise DeployFailed(

@@ -395,7 +395,3 @@ class Fence(Protocol):
     def check(self) -> None:
         """Raises LeaseLost where somebody else has taken the lease over."""
         ...
-
-
-TakeLease = Callable[[str], AbstractContextManager[Fence]]
-"""Take the lease of a stack for the time of a `with`; the argument says what for."""

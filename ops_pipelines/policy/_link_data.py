@@ -25,7 +25,7 @@ def model_links(stack: Stack) -> Iterator[LinkProblem]:
     for name, cache in stack.caches.items():
         yield from _cache(stack, name, cache)
     for name, model in stack.models.items():
-        where, hosted = f"models.{name}", model.source.startswith("hosted:")
+        where, hosted = f"models.{name}", model.hosted
         server = stack.components.get(model.served_by) if model.served_by else None
         if model.served_by and server is None:
             yield LinkProblem(

@@ -45,7 +45,7 @@ def wanted_models(models: Mapping[str, Model], cache: str, layout: str) -> tuple
     return tuple(
         wanted_model(key, model, layout)
         for key, model in models.items()
-        if model.cache == cache and not model.source.startswith("hosted:")
+        if model.cache == cache and not model.hosted
     )
 
 

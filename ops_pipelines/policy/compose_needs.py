@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ops_pipelines.policy.compose_project import Project
+from ops_pipelines.policy.compose_project import Project, count_of
 from ops_pipelines.policy.machine import Card
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.words import size_in_words
@@ -61,7 +61,7 @@ def published_ports(services: Services) -> Iterator[tuple[int, str]]:
 
 def memory_finding(services: Services, memory: int) -> Finding:
     """Whether the memory that services ask for fits the machine: reservations, where there are none limits."""
-    asked = sum(_memory(one) * replica_count(one) for one in services.values())
+    asked = sum(_memory(one) * count_of(one) for one in services.values())
     words = f"{size_in_words(asked)} asked for, {size_in_words(memory)} there"
     if not memory:
         return Finding("memory", None, "the engine does not say how much there is", severity="warning")
@@ -214,9 +214,3 @@ def _memory(service: Mapping[str, Any]) -> int:
         if found is not None and str(found).isdecimal():
             return int(found)
     return 0
-
-
-def replica_count(service: Mapping[str, Any]) -> int:
-    """Containers that a resolved service asks for."""
-    found = (service.get("deploy") or {}).get("replicas", 1)
-    return int(found) if str(found).isdecimal() else 1

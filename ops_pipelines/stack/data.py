@@ -68,6 +68,11 @@ class Model(Declared):
     digest: str | None = None
     """Pin: manifest digest (ollama) or commit (hf). A moved tag is then reported, not pulled."""
 
+    @property
+    def hosted(self) -> bool:
+        """Whether somebody else's API answers for it, and nothing is cached."""
+        return self.source.startswith("hosted:")
+
 
 class CollectionField(Declared):
     """One field of a collection."""

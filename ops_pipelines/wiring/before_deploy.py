@@ -11,8 +11,6 @@ from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring.connect import secret
 from ops_pipelines.wiring.site import Site
 
-_HOSTED = "hosted:"
-
 
 def findings(site: Site) -> tuple[Finding, ...]:
     """Secrets that are too short, and hosted models that cannot be used."""
@@ -41,7 +39,7 @@ def _lengths(site: Site) -> Iterator[Finding]:
 
 def hosted_models(site: Site) -> tuple[Finding, ...]:
     """Whether each hosted model can be used with its key, asked of its API; nobody is asked offline."""
-    names = [name for name, one in site.stack.models.items() if one.source.startswith(_HOSTED)]
+    names = [name for name, one in site.stack.models.items() if one.hosted]
     if site.settings.offline:
         words = "is hosted by somebody else, who is not asked (OPS_OFFLINE)"
         return tuple(Finding(f"model {name}", None, words, "", "info") for name in names)
@@ -52,7 +50,7 @@ def hosted_models(site: Site) -> tuple[Finding, ...]:
             token = secret(site, declared.token)
         except OpsError as error:
             return Finding(f"model {name}", False, error.message, error.remedy)
-        source = declared.source.removeprefix(_HOSTED)
+        source = declared.source.removeprefix("hosted:")
         return hosted.probe(name, source, api=declared.api, token=token, secret_name=declared.token)
 
     return tuple(in_parallel(ask, names, workers=8))

@@ -14,9 +14,9 @@ from ops_pipelines.policy.compose_needs import (
     driver_finding,
     given_cards,
     planned_memory,
-    replica_count,
     vram_findings,
 )
+from ops_pipelines.policy.compose_project import count_of
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring import compose_data, loaded
 from ops_pipelines.wiring.compose_site import ComposeSite
@@ -38,7 +38,7 @@ def _cards(here: ComposeSite, services: Mapping[str, Mapping[str, Any]]) -> Iter
     asked = {name: one.resources for name, one in here.site.stack.components.items() if name in given}
     if any(one.gpu is not None for one in asked.values()):
         seen = loaded.cards(here.site)
-        counts = {name: replica_count(services[name]) for name in asked}
+        counts = {name: count_of(services[name]) for name in asked}
         yield from vram_findings(planned_memory(asked, counts, seen.cards), seen.cards, seen.note)
     if drivers := {name: one.driver for name, one in asked.items() if one.driver is not None}:
         found = driver_version() if here.docker.is_local else None

@@ -133,7 +133,7 @@ def deploy(
             findings=findings, progress=progress,
         )  # fmt: skip
     done = engine.deploy(
-        site.name, project, here.hands(), before=standing, fence=fence, record=record, smoke=smoke,
+        site.name, project, here.hands(), plan=planned, before=standing, fence=fence, record=record, smoke=smoke,
         within=limit, reason=reason, findings=findings, progress=progress,
     )  # fmt: skip
     return replace(done, plan=choice.shown(done.plan))
@@ -150,11 +150,12 @@ def scale(site: Site, component: str, count: int, fence: Fence) -> None:
     here = ComposeSite(site)
     ran, _ = engine.as_it_ran(standing, here.hands())  # scaling brings no image that was built since
     compose_bluegreen.finish(here, ran, within=within(site), fence=fence, progress=silent)
-    project = with_replicas(ran, component, count)
+    project, reason = with_replicas(ran, component, count), f"scaling of {component} to {count}"
     engine.deploy(
         site.name,
         project,
         here.hands(),
+        plan=engine.plan(f"{reason.capitalize()} of {site.name}", project, here.hands()),
         before=standing,
         fence=fence,
         record=lambda done: revisions.record(
@@ -162,7 +163,7 @@ def scale(site: Site, component: str, count: int, fence: Fence) -> None:
         ),
         smoke=no_smoke,
         within=within(site),
-        reason=f"scaling of {component} to {count}",
+        reason=reason,
     )
 
 

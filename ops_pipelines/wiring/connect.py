@@ -264,7 +264,7 @@ def model_key(site: Site, model: str) -> str | None:
     """Value of the key with which a model is asked for: its server's, else a hosted one's own."""
     declared = site.stack.models[model]
     key = server_key(site, declared.served_by) if declared.served_by else None
-    if key is None and declared.source.startswith("hosted:"):
+    if key is None and declared.hosted:
         return secret(site, declared.token)
     return key
 

@@ -108,8 +108,9 @@ def _index(site: Site, cache: str, replica: int) -> Path:
 def inventories(site: Site, progress: Progress = silent) -> tuple[Inventory, ...]:
     """Every replica of every cache."""
     return tuple(
-        inventory_of(site, name)(replica, progress)
+        take(replica, progress)
         for name, cache in site.stack.caches.items()
+        for take in (inventory_of(site, name),)
         for replica in range(cache.replicas)
     )
 
@@ -123,7 +124,8 @@ def model_findings(site: Site) -> tuple[Finding, ...]:
     """Wanted against present in every replica, content against its digest, replicas against each other."""
     found: list[Finding] = []
     for name, cache in site.stack.caches.items():
-        taken = [inventory_of(site, name)(replica, silent) for replica in range(cache.replicas)]
+        take = inventory_of(site, name)
+        taken = [take(replica, silent) for replica in range(cache.replicas)]
         for inventory in taken:
             lines = cache_diff.differences(wanted_of(site, name), inventory)
             found += [*cache_diff.findings(inventory, lines), *cache_diff.verify(inventory)]
@@ -137,8 +139,9 @@ def plan_fill(site: Site) -> Plan:
     steps = [
         step
         for name, cache in site.stack.caches.items()
+        for take in (inventory_of(site, name),)
         for replica in range(cache.replicas)
-        for step in cache_engine.plan_fill(wanted_of(site, name), inventory_of(site, name)(replica, silent))
+        for step in cache_engine.plan_fill(wanted_of(site, name), take(replica, silent))
     ]
     return Plan(f"Fill the model caches of {site.name}", tuple(steps))
 
@@ -166,9 +169,8 @@ def _fill(site: Site, fence: Fence | None, progress: Progress) -> tuple[Inventor
     filled: list[Inventory] = []
     bad: list[Finding] = []
     for name, cache in site.stack.caches.items():
-        wanted = wanted_of(site, name)
+        wanted, take = wanted_of(site, name), inventory_of(site, name)
         for replica in range(cache.replicas):
-            take = inventory_of(site, name)
             pulls = any(
                 step.verb == "fetch" for step in cache_engine.plan_fill(wanted, take(replica, progress))
             )

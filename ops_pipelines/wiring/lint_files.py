@@ -93,11 +93,6 @@ def _stacks(folder: Path) -> list[Path]:
     return [entry for entry in here if entry.is_file() and _STACK.fullmatch(entry.name)] + inner
 
 
-def compose_below(folder: Path) -> list[Path]:
-    """The Compose files in a folder and all below it, whatever their names. Hidden folders are left out."""
-    return [file for file in _yaml(folder) if compose(file)]
-
-
 def read_compose_file(file: Path) -> ComposeFile:
     """A Compose file with what its services extend. What cannot be read is among its problems.
 

@@ -86,14 +86,13 @@ def _each(
 
 
 def _tried(site: Site, key: str, declared: Model, place: Place, act: _Act) -> Finding:
-    hosted = declared.source.startswith("hosted:")
     subject = f"model/{key} at {place.replica}"
     if not place.address:
         return Finding(subject, None, place.note, "ask it from the machine that it runs on", "warning")
     try:
         return act(site, key, place)
     except OpsError as error:
-        return Finding(subject, False, error.message, error.remedy, "warning" if hosted else "error")
+        return Finding(subject, False, error.message, error.remedy, "warning" if declared.hosted else "error")
 
 
 def _places(site: Site, component: str) -> tuple[Place, ...]:
@@ -189,12 +188,20 @@ def _unload(site: Site, key: str, place: Place) -> Finding:
                 api.unload_adapter(name)
                 return Finding(subject, True, "the adapter is unloaded")
             api.sleep()
-            if api.asleep() is False:
-                raise Refused(f"{subject}: its server says that it does not sleep", remedy="look at its log")
-            return Finding(
-                subject, True, "its server sleeps: the cards are free, and it answers nobody until `load`"
-            )
+            return _slept(subject, api.asleep())
     raise _unsupported(site, place.component)
+
+
+def _slept(subject: str, asleep: bool | None) -> Finding:
+    if asleep is False:
+        raise Refused(f"{subject}: its server says that it does not sleep", remedy="look at its log")
+    if asleep is None:
+        words = "its server took the request, and does not say whether it sleeps"
+        return Finding(
+            subject, None, words, "look at the memory of its card: ops-pipelines status", "warning"
+        )
+    words = "its server sleeps: the cards are free, and it answers nobody until `load`"
+    return Finding(subject, True, words)
 
 
 def _unsupported(site: Site, component: str) -> TargetUnsupported:

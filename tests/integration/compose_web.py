@@ -15,6 +15,7 @@ import yaml
 from ops_pipelines.settings import load_settings
 from ops_pipelines.wiring import deployments
 from ops_pipelines.wiring.site import Site, load_fleet
+from tests.declaring import KEYS, backup_in, keys_of
 from tests.servers.docker import IMAGE, Docker
 from tests.servers.seaweed import Seaweed
 from tests.waiting import free_ports
@@ -87,8 +88,7 @@ def web_stand(
         "OPS_HOME": str(tmp_path / "home"),
         "OPS_STACKS_DIR": str(tmp_path / "deploy"),
         "WEB_PASSWORD": SECRET,
-        "S3A": seaweed.access_key,
-        "S3S": seaweed.secret_key,
+        **keys_of(seaweed),
     }
     folder = tmp_path / "deploy" / "web"
     folder.mkdir(parents=True)
@@ -100,18 +100,12 @@ def web_stand(
                 "description": "A page and its backend.",
                 "owners": ["team:platform"],
                 "target": {"kind": "compose", "project": project},
-                "secrets": {"pw": "${WEB_PASSWORD}", "a": "${S3A}", "s": "${S3S}"},
+                "secrets": {"pw": "${WEB_PASSWORD}", **KEYS},
                 "components": {
                     "web": {"kind": "app", "ports": {"http": port}, "health": {"within": "20s"}},
                     "back": {"kind": "app", "health": {"within": "10s"}},
                 },
-                "backup": {
-                    "bucket": bucket,
-                    "endpoint": seaweed.endpoint,
-                    "access_key": "a",
-                    "secret_key": "s",
-                    "lease": "30s",
-                },
+                "backup": backup_in(seaweed, bucket),
             }
         )
     )

@@ -23,6 +23,7 @@ from ops_pipelines.errors import DeployFailed
 from ops_pipelines.settings import load_settings
 from ops_pipelines.wiring import deployments, revisions
 from ops_pipelines.wiring.site import Site, load_fleet
+from tests.declaring import KEYS, backup_in, keys_of
 from tests.integration import kill_bluegreen
 from tests.parts import require
 from tests.servers.docker import IMAGE, Docker
@@ -199,18 +200,12 @@ def stand(
                 "description": "An app behind a door.",
                 "owners": ["team:platform"],
                 "target": {"kind": "compose", "project": project},
-                "secrets": {"a": "${S3A}", "s": "${S3S}"},
+                "secrets": KEYS,
                 "components": {
                     "app": {"kind": "app", "replicas": 2, "health": {"path": "/", "within": "10s"}},
                     "door": {"kind": "proxy", "ports": {"http": door}, "health": {"within": "10s"}},
                 },
-                "backup": {
-                    "bucket": bucket,
-                    "endpoint": seaweed.endpoint,
-                    "access_key": "a",
-                    "secret_key": "s",
-                    "lease": "30s",
-                },
+                "backup": backup_in(seaweed, bucket),
             }
         )
     )
@@ -250,8 +245,7 @@ def stand(
         **docker.environ,
         "OPS_HOME": str(tmp_path / "home"),
         "OPS_STACKS_DIR": str(tmp_path / "deploy"),
-        "S3A": seaweed.access_key,
-        "S3S": seaweed.secret_key,
+        **keys_of(seaweed),
     }
     yield Stand(docker, folder, environ, door, stats, project, proxy, rule)
     docker.remove(project)

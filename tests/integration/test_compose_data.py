@@ -14,6 +14,7 @@ from ops_pipelines.settings import load_settings
 from ops_pipelines.wiring import data, deployments, drills, restores, snapshots
 from ops_pipelines.wiring.connect import caches
 from ops_pipelines.wiring.site import Site, load_fleet
+from tests.declaring import KEYS, backup_in, keys_of
 from tests.parts import require
 from tests.servers.docker import Docker
 from tests.servers.seaweed import Seaweed
@@ -78,7 +79,7 @@ def stand(docker: Docker, seaweed: Seaweed, bucket: str, image: str, tmp_path: P
                 "description": "Vectors from an Ollama in a container.",
                 "owners": ["team:platform"],
                 "target": {"kind": "compose", "project": project},
-                "secrets": {"a": "${S3A}", "s": "${S3S}"},
+                "secrets": KEYS,
                 "components": {
                     "ollama": {"kind": "ollama", "ports": {"http": port}, "health": {"within": "60s"}}
                 },
@@ -94,13 +95,7 @@ def stand(docker: Docker, seaweed: Seaweed, bucket: str, image: str, tmp_path: P
                     }
                 },
                 "smoke": {"model": "text"},
-                "backup": {
-                    "bucket": bucket,
-                    "endpoint": seaweed.endpoint,
-                    "access_key": "a",
-                    "secret_key": "s",
-                    "lease": "30s",
-                },
+                "backup": backup_in(seaweed, bucket),
             }
         )
     )
@@ -108,8 +103,7 @@ def stand(docker: Docker, seaweed: Seaweed, bucket: str, image: str, tmp_path: P
         **docker.environ,
         "OPS_HOME": str(tmp_path / "home"),
         "OPS_STACKS_DIR": str(tmp_path / "deploy"),
-        "S3A": seaweed.access_key,
-        "S3S": seaweed.secret_key,
+        **keys_of(seaweed),
     }
     yield Stand(docker, load_fleet(load_settings(environ, cwd=folder)).site("chat"), port, project)
     docker.remove(project)

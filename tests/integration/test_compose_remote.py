@@ -15,6 +15,7 @@ from ops_pipelines.settings import load_settings
 from ops_pipelines.wiring import deployments
 from ops_pipelines.wiring.compose_site import ComposeSite
 from ops_pipelines.wiring.site import Site, load_fleet
+from tests.declaring import KEYS, backup_in, keys_of
 from tests.servers.docker import IMAGE, Docker, signed
 from tests.servers.seaweed import Seaweed
 from tests.servers.sshd import Sshd
@@ -52,11 +53,11 @@ def declare(docker: Docker, seaweed: Seaweed, bucket: str, tmp_path: Path) -> It
             "description": "A page on another machine.",
             "owners": ["team:platform"],
             "target": {"kind": "compose", "project": project, **target},
-            "secrets": {"a": "${S3A}", "s": "${S3S}"},
+            "secrets": KEYS,
             "components": {
                 "web": {"kind": "app", "ports": {"http": port}, "health": {"path": "/sh", "within": "20s"}}
             },
-            "backup": {"bucket": bucket, "endpoint": seaweed.endpoint, "access_key": "a", "secret_key": "s"},
+            "backup": backup_in(seaweed, bucket),
         }
         (folder / "stack.yaml").write_text(yaml.safe_dump(declared))
         environ = {
@@ -64,8 +65,7 @@ def declare(docker: Docker, seaweed: Seaweed, bucket: str, tmp_path: Path) -> It
             **SURROUNDINGS,
             "OPS_HOME": str(tmp_path / "home"),
             "OPS_STACKS_DIR": str(tmp_path / "deploy"),
-            "S3A": seaweed.access_key,
-            "S3S": seaweed.secret_key,
+            **keys_of(seaweed),
         }
         return load_fleet(load_settings(environ, cwd=folder)).site("far")
 

@@ -22,6 +22,7 @@ from ops_pipelines.wiring import compose_data, deployments, restores, snapshots
 from ops_pipelines.wiring.compose_site import ComposeSite
 from ops_pipelines.wiring.connect import lease
 from ops_pipelines.wiring.site import Site, load_fleet
+from tests.declaring import KEYS, backup_in, keys_of
 from tests.servers.docker import IMAGE, Docker
 from tests.servers.seaweed import Seaweed
 from tests.waiting import free_port, until
@@ -56,20 +57,17 @@ def declare(
                 "data": {"image": data_image, "network": "host", **moves},
                 **({"engine": engine} if engine else {}),
             },
-            "secrets": {"a": "${S3A}", "s": "${S3S}"},
+            "secrets": KEYS,
             "components": {"app": {"kind": "app", "volumes": {"files": "/data"}}},
             "volumes": {"files": {"path": "/data"}},
-            "backup": {
-                "bucket": bucket, "endpoint": seaweed.endpoint, "access_key": "a", "secret_key": "s", "lease": "30s",
-            },
+            "backup": backup_in(seaweed, bucket),
         }  # fmt: skip
         (folder / "stack.yaml").write_text(yaml.safe_dump(declared))
         environ = {
             **docker.environ,
             "OPS_HOME": str(tmp_path / "home"),
             "OPS_STACKS_DIR": str(tmp_path / "deploy"),
-            "S3A": seaweed.access_key,
-            "S3S": seaweed.secret_key,
+            **keys_of(seaweed),
         }
         return load_fleet(load_settings(environ, cwd=folder)).site("vol")
 

@@ -12,6 +12,7 @@ from ops_pipelines.settings import load_settings
 from ops_pipelines.wiring import compose_data, deployments, snapshots
 from ops_pipelines.wiring.compose_site import ComposeSite
 from ops_pipelines.wiring.site import Site, load_fleet
+from tests.declaring import KEYS, backup_in, keys_of
 from tests.servers.docker import IMAGE, Docker
 from tests.servers.seaweed import Seaweed
 from tests.waiting import free_port
@@ -32,19 +33,13 @@ def site(docker: Docker, seaweed: Seaweed, bucket: str, tmp_path: Path) -> Site:
     }
     project = {"services": services, "volumes": {"app": {}, "web": {}}}
     (folder / "compose.yaml").write_text(yaml.safe_dump(project))
-    backup = {
-        "bucket": bucket,
-        "endpoint": seaweed.endpoint,
-        "access_key": "a",
-        "secret_key": "s",
-        "lease": "30s",
-    }
+    backup = backup_in(seaweed, bucket)
     declared = {
         "stack": "two",
         "description": "Two services.",
         "owners": ["team:platform"],
         "target": {"kind": "compose", "project": f"two{free_port()}"},
-        "secrets": {"a": "${S3A}", "s": "${S3S}"},
+        "secrets": KEYS,
         "components": {
             "app": {"kind": "app", "volumes": {"app": "/data"}},
             "web": {"kind": "app", "volumes": {"web": "/data"}, "compose_profile": "web"},
@@ -57,8 +52,7 @@ def site(docker: Docker, seaweed: Seaweed, bucket: str, tmp_path: Path) -> Site:
         **docker.environ,
         "OPS_HOME": str(tmp_path / "home"),
         "OPS_STACKS_DIR": str(tmp_path / "deploy"),
-        "S3A": seaweed.access_key,
-        "S3S": seaweed.secret_key,
+        **keys_of(seaweed),
     }
     return load_fleet(load_settings(environ, cwd=folder)).site("two")
 

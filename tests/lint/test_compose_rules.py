@@ -8,7 +8,7 @@ import pytest
 
 from ops_pipelines.policy.lint_compose import COMPOSE_RULES, GROUPS, UNREADABLE, ComposeFinding, lint_compose
 from ops_pipelines.stack.compose_file import Document, is_compose, parse, read_compose
-from ops_pipelines.wiring.lint_files import compose_below
+from ops_pipelines.wiring.lint_files import units_below
 from ops_pipelines.wiring.linting import Line, lint_compose_file
 from tests.lint.compose_cases import CASES
 
@@ -138,7 +138,7 @@ def test_a_file_is_known_by_its_name_or_what_it_holds(tmp_path: Path) -> None:
     }
     for name, text in files.items():
         (tmp_path / name).write_bytes(text.encode())
-    named = {file.name for file in compose_below(tmp_path)}
+    named = {one.file.name for one in units_below(tmp_path) if one.kind == "compose"}
     assert named == {*files} - {"values.yaml"}
     assert {name for name in named if _errors(tmp_path / name)} == {"compose.yaml"}
 

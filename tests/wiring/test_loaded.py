@@ -9,7 +9,7 @@ import pytest
 
 from ops_pipelines.adapters.bundled import Bundled
 from ops_pipelines.defs.model_jobs import MODEL_JOBS
-from ops_pipelines.errors import UsageError
+from ops_pipelines.errors import Refused, UsageError
 from ops_pipelines.policy.models import WantedModel
 from ops_pipelines.wiring import deployments, model_memory
 from ops_pipelines.wiring.site import Site, load_fleet
@@ -139,3 +139,13 @@ def test_ready_by_the_list_alone_or_not_at_all(stand: Stand) -> None:
             if "base" in one.subject
         ]  # fmt: skip
     assert (away.ok, "it lists a/base" in away.message) == (False, True)
+
+
+@pytest.mark.parametrize(("asleep", "ok"), [(True, True), (None, None)])
+def test_a_server_that_does_not_say_whether_it_sleeps_is_not_told_to(asleep: bool | None, ok: bool | None) -> None:
+    assert model_memory._slept("model/m", asleep).ok is ok
+
+
+def test_a_server_that_stays_awake_is_told() -> None:
+    with pytest.raises(Refused, match="does not sleep"):
+        model_memory._slept("model/m", False)

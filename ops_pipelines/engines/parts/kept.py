@@ -68,9 +68,8 @@ class KeptFolders:
         """`NAME.before-*` beside each live folder, with the bytes in it."""
         found: list[KeptPlace] = []
         for root in dict.fromkeys(one.resolve() for one in self.live):
-            words = (f"{root.name}.before-", f"{root.name}{_AWAY}")
             try:
-                paths = sorted(one for one in root.parent.iterdir() if one.name.startswith(words))
+                paths = sorted(one for one in root.parent.iterdir() if one.name.startswith(_words(root)))
                 found += [_folder(self.part, one) for one in paths if one.is_dir() and not one.is_symlink()]
             except FileNotFoundError:
                 continue  # no folder, so nothing beside it
@@ -101,10 +100,17 @@ class KeptFolders:
         shutil.rmtree(away)
 
 
+def _words(root: Path) -> tuple[str, str]:
+    """How the names of a live folder's kept ones begin."""
+    return f"{root.name}.before-", f"{root.name}{_AWAY}"
+
+
 def _is_kept(root: Path, path: Path) -> bool:
-    words = (f"{root.name}.before-", f"{root.name}{_AWAY}")
     return (
-        path.parent == root.parent and path.name.startswith(words) and not path.is_symlink() and path.is_dir()
+        path.parent == root.parent
+        and path.name.startswith(_words(root))
+        and not path.is_symlink()
+        and path.is_dir()
     )
 
 

@@ -24,7 +24,6 @@ from ops_pipelines.stack.manifests import Scalar, Table
 
 _KEY = re.compile(r"\b(sk-[\w-]{6,}|ghp_\w{20,}|hf_\w{20,}|AKIA[0-9A-Z]{12,}|xox[bp]-[\w-]{10,})")
 _LINE = re.compile(r"^\s*[\"']?([\w.-]+)[\"']?\s*[:=]\s*[\"']?([^\s\"'#{$]\S*)", re.MULTILINE)
-_NO_VALUES = ("os.environ", "file:", "/", "true", "false", "null", "|", ">")
 _DEFAULTS = frozenset({
     "minioadmin", "postgres", "password", "admin", "changeme", "secret", "sk-1234", "root", "langfuse", "default",
     "test", "redis", "clickhouse", "mysecret", "mypassword",
