@@ -142,7 +142,9 @@ def test_ready_by_the_list_alone_or_not_at_all(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize(("asleep", "ok"), [(True, True), (None, None)])
-def test_a_server_that_does_not_say_whether_it_sleeps_is_not_told_to(asleep: bool | None, ok: bool | None) -> None:
+def test_a_server_that_does_not_say_whether_it_sleeps_is_not_told_to(
+    asleep: bool | None, ok: bool | None
+) -> None:
     assert model_memory._slept("model/m", asleep).ok is ok
 
 
