@@ -6,12 +6,15 @@ more than the card, and shares of several servers on one card add up to the shar
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from ops_pipelines.policy.machine import Card
+from ops_pipelines.policy.plan import Step
 from ops_pipelines.policy.words import size_in_words
 from ops_pipelines.stack.components import Component
 from ops_pipelines.stack.data import Model
@@ -249,3 +252,41 @@ def unfit(stack: Stack, hardware: Hardware, settings: Sequence[Setting]) -> tupl
                 "choose a smaller or quantised model, or more cards"
             )
     return tuple(words)
+
+
+def given_to(
+    environment: Mapping[str, str | None] | Sequence[str], command: str | Sequence[str] | None
+) -> dict[str, str]:
+    """Settings that a server starts with, by name: its variables, as a mapping or as `NAME=value`, and the long options
+    of its command."""
+    if not isinstance(environment, Mapping):
+        environment = {name: value for name, _, value in (one.partition("=") for one in environment)}
+    found = {name: str(value) for name, value in environment.items() if value is not None}
+    words = shlex.split(command) if isinstance(command, str) else [str(one) for one in command or ()]
+    for word, after in pairwise([*words, ""]):
+        if word.startswith("--"):
+            name, has_value, value = word.partition("=")
+            found[name] = value if has_value else "" if after.startswith("--") else after
+    return found
+
+
+def advice(settings: Sequence[Setting], given: Mapping[str, Mapping[str, str]]) -> tuple[Step, ...]:
+    """What a plan says of settings that servers start with: a line for each server of which some do not fit. Parameters
+    of models are left out: they are given with requests, or in a Modelfile."""
+    lines: dict[str, list[str]] = {}
+    for one in settings:
+        if one.model or one.component not in given:
+            continue
+        now = given[one.component].get(one.name)
+        if now is not None and not _same(now, one.value):
+            lines.setdefault(one.component, []).append(
+                f"{one.name} is {now}, and {one.value} fits: {one.why}"
+            )
+    return tuple(Step("check", f"tuning/{name}", "; ".join(words)) for name, words in lines.items())
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return one == other

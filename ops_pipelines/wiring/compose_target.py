@@ -26,7 +26,8 @@ from ops_pipelines.policy.compose_project import (
 )
 from ops_pipelines.policy.plan import Finding, Plan, Step, Verb
 from ops_pipelines.policy.processes import ProcessState
-from ops_pipelines.wiring import asking, compose_bluegreen, compose_preflight, revisions
+from ops_pipelines.policy.tuning import given_to
+from ops_pipelines.wiring import asking, compose_bluegreen, compose_preflight, revisions, tuning
 from ops_pipelines.wiring.compose_site import ComposeSite, within
 from ops_pipelines.wiring.connect import now
 from ops_pipelines.wiring.site import Site
@@ -60,8 +61,20 @@ def plan(site: Site, *, to: int | None = None, blue_green: bool | None = None) -
         notes = (*notes, "a deploy was killed while traffic was moved: this one first settles what it left")
     found = compose_bluegreen.choose(here, project, found, blue_green).shown(found)
     if to is None:
-        found = replace(found, steps=tuple(_with_placement(site, step) for step in found.steps))
+        steps = (*(_with_placement(site, step) for step in found.steps), *_tuning(here, project))
+        found = replace(found, steps=steps)
     return replace(found, warnings=(*notes, *found.warnings))
+
+
+def _tuning(here: ComposeSite, project: Project) -> tuple[Step, ...]:
+    """What does not fit the machine; of an engine on another one, nothing is known of that."""
+    if not here.docker.is_local:
+        return ()
+    given = {
+        name: given_to(one.get("environment") or {}, one.get("command"))
+        for name, one in project.services.items()
+    }
+    return tuning.advice(here.site, given)
 
 
 def _with_placement(site: Site, step: Step) -> Step:

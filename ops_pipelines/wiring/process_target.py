@@ -14,7 +14,8 @@ from ops_pipelines.engines.revisions import Revision
 from ops_pipelines.errors import OpsError, UsageError
 from ops_pipelines.policy.plan import Finding, Plan
 from ops_pipelines.policy.processes import programs_from_json, programs_to_json
-from ops_pipelines.wiring import asking, revisions
+from ops_pipelines.policy.tuning import given_to
+from ops_pipelines.wiring import asking, revisions, tuning
 from ops_pipelines.wiring.connect import places, supervisor, tools
 from ops_pipelines.wiring.site import Site
 
@@ -32,6 +33,8 @@ def plan(site: Site, *, to: int | None = None, blue_green: bool | None = None) -
     before = revisions.before(site)
     if to is None:
         found = engine.plan(revisions.scaled(site, before), places(site), manager, before=before)
+        given = {n: given_to(one.environment, one.command) for n, one in site.stack.components.items()}
+        found = replace(found, steps=(*found.steps, *tuning.advice(site, given)))
     else:
         earlier = revisions.read(site, to)
         wanted = programs_from_json(earlier.artifact)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ops_pipelines.policy.machine import Card
-from ops_pipelines.policy.tuning import GIB, Hardware, tier, tune, unfit
+from ops_pipelines.policy.tuning import GIB, Hardware, advice, given_to, tier, tune, unfit
 from ops_pipelines.stack.model import Stack
 
 NVIDIA = Hardware("nvidia", 16, 64 * GIB, (Card(0, "A6000", 48 * GIB, 48 * GIB),))
@@ -149,3 +149,39 @@ def test_what_fits_on_no_setting_is_said(gib: float, fits: bool) -> None:
 def test_every_setting_says_why() -> None:
     for made in (ollama(), vllm(2)):
         assert all(one.why for one in tune(made, NVIDIA))
+
+
+@pytest.mark.parametrize(
+    ("environment", "command", "given"),
+    [
+        ({"OLLAMA_NUM_PARALLEL": 4, "HF_TOKEN": None}, None, {"OLLAMA_NUM_PARALLEL": "4"}),
+        (["A=b=c", "D"], [], {"A": "b=c", "D": ""}),
+        ({}, "serve x --gpu-memory-utilization 0.9 --trust --max-model-len=10", {
+            "--gpu-memory-utilization": "0.9", "--trust": "", "--max-model-len": "10"}),
+        ({}, ["serve", "--dtype", "half"], {"--dtype": "half"}),
+    ],
+)  # fmt: skip
+def test_settings_that_a_server_starts_with(environment: Any, command: Any, given: dict[str, str]) -> None:
+    assert given_to(environment, command) == given
+
+
+def test_a_plan_tells_settings_that_do_not_fit_and_no_others() -> None:
+    settings = tune(vllm(), NVIDIA)
+    fits = {one.name: one.value for one in settings}
+    assert advice(settings, {"v0": fits}) == ()
+    assert (
+        advice(
+            settings,
+            {"v0": {**fits, "--gpu-memory-utilization": f"{float(fits['--gpu-memory-utilization'])}0"}},
+        )
+        == ()
+    )
+    [step] = advice(settings, {"v0": {**fits, "--gpu-memory-utilization": "0.99"}})
+    assert (step.verb, step.subject) == ("check", "tuning/v0")
+    assert step.detail.startswith(
+        f"--gpu-memory-utilization is 0.99, and {fits['--gpu-memory-utilization']} fits: "
+    )
+    assert advice(settings, {"v0": {}}) == (), "what is not set is left to the server"
+    assert advice(tune(ollama(), NVIDIA), {"ollama": {"num_ctx": "1"}}) == (), (
+        "a model's parameter is not its server's"
+    )

@@ -43,6 +43,14 @@ def test_a_plan_starts_nothing(stand: Stand) -> None:
     assert not supervisor(site.settings).folder.pid_file.exists()
 
 
+def test_a_plan_tells_settings_that_do_not_fit_this_machine(stand: Stand) -> None:
+    stand.change(components={"web": stand.web(kind="ollama", environment={"OLLAMA_MAX_LOADED_MODELS": "99"})})
+    planned = deployments.plan(stand.site)
+    [told] = [step for step in planned.steps if step.subject == "tuning/web"]
+    assert "OLLAMA_MAX_LOADED_MODELS is 99, and " in told.detail
+    assert told not in planned.changes
+
+
 def test_a_stack_that_rests_is_planned_and_not_started(stand: Stand) -> None:
     """An operator has stopped the platform: a plan, or the hourly look, must not bring it back."""
     site = stand.site
