@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ops_pipelines.engines.parts.model_cache import ModelCacheSource, ModelCache
 from ops_pipelines.engines.parts.volume import VolumeTarget
 from ops_pipelines.engines.ports import PartSource, PartTarget
 from ops_pipelines.engines.questions import ask, keep_answers, pick_questions, text_field, vector_field
-from ops_pipelines.errors import OpsError, TargetUnsupported
+from ops_pipelines.errors import OpsError, TargetUnsupported, Unreachable
 from ops_pipelines.policy.manifest import Manifest, Part, Question
 from ops_pipelines.policy.processes import programs_to_json
 from ops_pipelines.wiring import data, one_offs
@@ -87,10 +87,14 @@ def cache_source(site: Site, name: str) -> ModelCacheSource:
     )
 
 
-def targets(site: Site, manifest: Manifest, *, scratch: Path | None = None) -> dict[str, PartTarget]:
+def targets(
+    site: Site, manifest: Manifest, *, scratch: Path | None = None, chosen: Collection[str] | None = None
+) -> dict[str, PartTarget]:
     """Where each part of a snapshot can be put here, by part key. A part that has no place is left out.
 
-    `scratch` is the folder for what is on its way: one of a drill's own, which may run beside a restore.
+    `scratch` is the folder for what is on its way: one of a drill's own, which may run beside a restore. `chosen`
+    are keys of the parts that are to be restored (None: all). Raises Unreachable where the server of one of these
+    does not answer; another part is left out then: a destroyed stack's files come back before its servers run.
     """
     found: dict[str, PartTarget] = {}
     folder = scratch or site.scratch / "restore"
@@ -100,6 +104,11 @@ def targets(site: Site, manifest: Manifest, *, scratch: Path | None = None) -> d
             target = make(site, part, manifest, folder / part.name) if make else None
         except TargetUnsupported as error:
             log.warning("part.no_place", stack_name=site.name, part=part.key, error=error.message)
+            continue
+        except Unreachable as error:
+            if chosen is None or part.key in chosen:
+                raise
+            log.info("part.not_asked_for", stack_name=site.name, part=part.key, error=error.message)
             continue
         if target is not None:
             found[part.key] = opened_target(site, part, target)

@@ -47,10 +47,10 @@ ALL = Only()
 
 def _targets(site: Site, manifest: Manifest, parts: Sequence[str] | None, only: Only) -> Targets:
     """Where the parts go. Raises UsageError for a choice of rows, or a name, that is not of one collection."""
-    found = part_wiring.targets(site, manifest)
+    keys = manifest.keys(parts) if parts else set()
+    found = part_wiring.targets(site, manifest, chosen=keys or None)
     if not only:
         return found
-    keys = manifest.keys(parts) if parts else set()
     target = found.get(next(iter(keys))) if len(keys) == 1 else None
     if not isinstance(target, CollectionTarget):
         raise UsageError(
@@ -76,8 +76,8 @@ def plan_restore(
     """What a restore would do. Secrets that parts need and that are not those of then are warnings."""
     manifest = load(site, snapshot)
     pending = engine.pending_restore(site.state, site.name)
-    targets = _targets(site, manifest, parts, only)
     try:
+        targets = _targets(site, manifest, parts, only)
         plan = engine.plan_restore(manifest, targets, parts, into, pending=pending)
     except Unreachable as error:
         raise _in_order(site, manifest, error) from error

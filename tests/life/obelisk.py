@@ -11,6 +11,7 @@ import psycopg
 from ops_pipelines.wiring.connect import vector_store
 from tests.deploy.projects import Form
 from tests.life.whole_stack import WholeStack
+from tests.servers.docker import IMAGE
 
 _COLLECTION = "obelisk_docs"
 _KEY = "sk-hash-of-a-key"
@@ -34,12 +35,18 @@ class Obelisk(WholeStack):
         with self.postgres("litellm", "litellm", "OBELISK_POSTGRES_PASSWORD") as base:
             base.execute("CREATE TABLE IF NOT EXISTS keys_of_life (token text PRIMARY KEY)")
             base.execute("INSERT INTO keys_of_life VALUES (%s)", [_KEY])
-        row = {"id": "life", "text": "Words.", "source": "a", "position": 1, "vector": [0.5] * 3072}
-        more = {"data": "{}", "metadata": {"file": "a"}, "doc_id": "a"}
+        row = {
+            "id": "life",
+            "vector": [0.5] * 3072,
+            "data": "Words.",
+            "metadata": {"source": "a"},
+            "doc_id": "a",
+        }
         store = vector_store(self.site, _COLLECTION)
-        store.insert(_COLLECTION, [{**row, **more}])
+        store.insert(_COLLECTION, [row])
         store.flush(_COLLECTION)
-        self.docker.run("exec", self.here.container("rag"), "sh", "-c", "echo kept > /app/vault/note.md")
+        vault = f"{self.project}_vault:/to"  # the server itself may only read it
+        self.docker.run("run", "--rm", "-u", "0", "-v", vault, IMAGE, "sh", "-c", "echo kept > /to/note.md")
 
     def answers(self) -> Mapping[str, Any]:
         with self.postgres("litellm", "litellm", "OBELISK_POSTGRES_PASSWORD") as base:
@@ -50,6 +57,6 @@ class Obelisk(WholeStack):
             "keys": rows,
             "says": self.says(self.here.url(4000), "auto", self.environ["LITELLM_MASTER_KEY"]),
             "models": sorted((one["name"], one["digest"]) for one in tags),
-            "document": (found["text"], found["metadata"], list(found["vector"])),
+            "document": (found["data"], found["metadata"], list(found["vector"])),
             "vault": self.docker.run("exec", self.here.container("rag"), "cat", "/app/vault/note.md"),
         }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from tests.servers._child import die_with_parent
 from tests.servers.dagster import EVENTS, ROOT, Run
 from tests.waiting import free_port, until
 
+_log = logging.getLogger(__name__)
 _HOME = """\
 storage: {sqlite: {base_dir: %(home)s}}
 local_artifact_storage:
@@ -59,7 +62,7 @@ class Pages:
         name = f"{stack}__{thing}".replace("-", "_")
         tags = {"dagster/partition": partition} if partition else {}
         ops = {"ops": {name: {"config": config}}} if config else {}
-        return self.ended(self.dagster.launch([[stack, thing]], ops, tags=tags))
+        return self.ended(self.dagster.launch([[stack, thing]], ops, tags=tags), f"{stack} {thing} {config}")
 
     def job(self, job: str, op: str, **config: Any) -> Run:
         """Launch a job of the fleet, and wait for the end."""
@@ -67,11 +70,12 @@ class Pages:
         params = {"selector": selector, "runConfigData": {"ops": {op: {"config": config}}}, "mode": "default"}
         answer = self.dagster.ask(_LAUNCH, {"params": params})["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
-        return self.ended(answer["run"]["runId"])
+        return self.ended(answer["run"]["runId"], f"{job} {config}")
 
-    def ended(self, run: str) -> Run:
-        """A run, once it has ended."""
+    def ended(self, run: str, what: str = "") -> Run:
+        """A run, once it has ended; `what` it does, for the log (`--log-cli-level=INFO`)."""
         last: dict[str, Any] = {}
+        began = time.monotonic()
 
         def over() -> bool:
             try:
@@ -81,7 +85,9 @@ class Pages:
             return last["runOrError"]["status"] in ("SUCCESS", "FAILURE", "CANCELED")
 
         until(over, what=f"run {run} to end", seconds=600)
-        return Run(run, last["runOrError"]["status"], last["logsForRun"]["events"])
+        ended = Run(run, last["runOrError"]["status"], last["logsForRun"]["events"])
+        _log.info("%s: %s after %.1f s %s", what, ended.status, time.monotonic() - began, ended.failure)
+        return ended
 
     def snapshots(self, stack: str) -> Sequence[str]:
         """What the drop-down of the restore form holds."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from ops_pipelines.adapters._s3_rate import Rate
+from ops_pipelines.adapters.milvus import MilvusStore
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines import snapshots as engine
 from ops_pipelines.engines.attempts import read_attempt
@@ -30,7 +31,7 @@ from ops_pipelines.errors import (
 )
 from ops_pipelines.policy.manifest import FileEntry, Part, Question
 from ops_pipelines.policy.processes import ProcessStatus
-from ops_pipelines.wiring import parts, process_target, restarting, snapshots
+from ops_pipelines.wiring import parts, process_target, restarting, restores, snapshots
 from ops_pipelines.wiring.connect import lease
 from ops_pipelines.wiring.restarting import Rest, restart_steps
 from tests.cli.run import CommandLine
@@ -328,6 +329,47 @@ def test_what_was_pruned_is_said_when_the_sweep_fails(stand: Stand) -> None:
     stand.store.put("ops/blobs/sha256/ab/" + "ab" * 32, b"nobody names it")
     with pytest.raises(FormatTooNew, match="1 snapshots of chat were removed, their blobs were not"):
         snapshots.prune(stand.site, by="test")
+
+
+# --- restore: the order in which a destroyed stack comes back ---
+
+
+def test_files_come_back_while_the_servers_of_other_parts_are_gone(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = stand.folder / "data"
+    data.mkdir()
+    (data / "note").write_text("kept")
+    site = stand.change(volumes={"data": {"path": str(data)}})
+    taken = snapshots.backup(site, by="test")
+    rows = Part("collection", "docs", ())
+    fields = {"id": {"type": "int64", "primary": True}, "vector": {"type": "float_vector", "dimension": 2}}
+    site = stand.change(
+        components={
+            **stand.declared["components"],
+            "vectors": {"kind": "milvus", "address": "http://127.0.0.1:9"},
+        },
+        collections={"docs": {"store": "vectors", "fields": fields}},
+    )
+
+    def gone(address: str, *_: object) -> None:
+        raise Unreachable(f"Milvus at {address} does not answer", remedy="check that the server runs")
+
+    monkeypatch.setattr(MilvusStore, "connect", gone)  # it tries for ten seconds
+    whole = replace(taken, parts=(*taken.parts, rows))
+    monkeypatch.setattr(restores, "load", lambda *_: whole)
+    (data / "note").unlink()
+    with pytest.raises(Unreachable, match=r"Milvus at .*; nothing of chat runs") as found:
+        snapshots.plan_restore(site, taken.snapshot)
+    assert (
+        found.value.remedy
+        == "restore its files first (parts volume/data), then deploy it, then restore everything"
+    )
+    snapshots.plan_restore(site, taken.snapshot, parts=["volume/data"])
+    snapshots.restore(site, taken.snapshot, parts=["volume/data"], by="test")
+    assert (data / "note").read_text() == "kept"
+    with pytest.raises(Unreachable, match="Milvus at"):
+        snapshots.restore(site, taken.snapshot, parts=["collection/docs"], by="test")
 
 
 # --- restore: servers rest while their cache is switched ---
