@@ -26,7 +26,7 @@ from ops_pipelines.policy.compose_plan import (
     replica_health,
     tidied,
 )
-from ops_pipelines.policy.compose_project import Project, count_of, image_of, volume_name, with_image
+from ops_pipelines.policy.compose_project import Project, count_of, image_of, used, volume_name, with_image
 from ops_pipelines.policy.compose_words import in_short
 from ops_pipelines.policy.compose_words import remedy as remedy_for
 from ops_pipelines.policy.plan import Finding, Plan
@@ -103,11 +103,12 @@ def wanted_services(project: Project, file: Path, hands: Hands) -> tuple[WantedS
 
 def plan(title: str, project: Project, hands: Hands) -> Plan:
     """What bringing the engine to a project would change. Nothing is changed by it."""
-    wanted = wanted_services(project, hands.place(project), hands)
+    file = hands.place(project)
+    wanted, resolved = wanted_services(project, file, hands), hands.compose(project).resolved(file)
     volumes = {
         name: volume_name(project, name)
-        for name, one in (project.model.get("volumes") or {}).items()
-        if not (one or {}).get("external")
+        for name in used(resolved, "volumes")
+        if not (resolved["volumes"][name] or {}).get("external")
     }
     present = [name for name, known in volumes.items() if hands.engine.has_volume(known)]
     return plan_compose(

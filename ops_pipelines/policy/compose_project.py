@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 _VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)|\$([A-Za-z_]\w*)")
 _SECRET = re.compile(
@@ -99,6 +99,16 @@ def volume_name(project: Project, volume: str) -> str:
     """Name on the engine of a volume of the project's files."""
     declared = (project.model.get("volumes") or {}).get(volume) or {}
     return str(declared.get("name") or f"{project.name}_{volume}")
+
+
+def used(resolved: Mapping[str, Any], kind: Literal["volumes", "networks"]) -> list[str]:
+    """Volumes or networks, of those that a resolved model declares, that its services use. Others, those of Compose
+    profiles that are off, Compose neither makes nor asks for."""
+    found: set[str] = set()
+    for service in (resolved.get("services") or {}).values():
+        given = service.get(kind) or ()
+        found |= {one.get("source") for one in given} if kind == "volumes" else set(given)
+    return [name for name in resolved.get(kind) or () if name in found]
 
 
 def with_replicas(project: Project, service: str, count: int) -> Project:

@@ -69,12 +69,13 @@ class Unfinished:
 class Dagster:
     """A webserver, over GraphQL."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, *, within: float = 30.0) -> None:
+        """`within`: seconds that an answer may take."""
+        self._url, self._within = url, within
 
     def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Answer of one query. Raises Unreachable, Refused."""
-        with _http.client(self._url, timeout=30.0) as http:
+        with _http.client(self._url, timeout=self._within) as http:
             answer = _http.request(
                 http,
                 "POST",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ops_pipelines.adapters.machine import LocalMachine
 from ops_pipelines.engines._blobs import in_parallel
@@ -17,7 +17,7 @@ from ops_pipelines.policy.compose_needs import (
     secret_findings,
     version_finding,
 )
-from ops_pipelines.policy.compose_project import Project, image_of
+from ops_pipelines.policy.compose_project import Project, image_of, used
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring import compose_bluegreen, compose_data, compose_room
 from ops_pipelines.wiring.compose_site import ComposeSite
@@ -144,9 +144,14 @@ def _left_here(here: ComposeSite, resolved: Mapping[str, Any]) -> Iterator[Findi
 
 
 def _external(here: ComposeSite, resolved: Mapping[str, Any]) -> Iterator[Finding]:
-    for kind, there in (("volumes", here.docker.has_volume), ("networks", here.docker.has_network)):
-        for key, one in (resolved.get(kind) or {}).items():
-            if not (one or {}).get("external"):
+    kinds: tuple[tuple[Literal["volumes", "networks"], Callable[[str], bool]], ...] = (
+        ("volumes", here.docker.has_volume),
+        ("networks", here.docker.has_network),
+    )
+    for kind, there in kinds:
+        for key in used(resolved, kind):
+            one = resolved[kind][key] or {}
+            if not one.get("external"):
                 continue
             name = one.get("name") or key
             subject, word = f"{kind[:-1]}/{name}", kind[:-1]

@@ -25,6 +25,13 @@ SERVE = "mkdir -p /w; cat /conf.txt > /w/index.html; exec httpd -f -p 80 -h /w"
 BACK = "mkdir -p /w; cat /run/secrets/pw > /w/index.html; exec httpd -f -p 80 -h /w"
 ASK = {"test": ["CMD", "wget", "-qO-", "http://127.0.0.1/"], "interval": "0.3s", "retries": 5}
 
+OFF = {
+    "image": IMAGE,
+    "profiles": ["off"],
+    "volumes": ["of-off:/ours", "not-ours:/theirs"],
+}
+"""Of a Compose profile that is off: neither it nor its volumes are anybody's business."""
+
 
 @dataclass
 class Stand:
@@ -42,8 +49,8 @@ class Stand:
         (self.folder / "compose.yaml").write_text(
             yaml.safe_dump(
                 {
-                    "services": self.services,
-                    "volumes": {"data": {}},
+                    "services": {**self.services, "off": OFF},
+                    "volumes": {"data": {}, "of-off": {}, "not-ours": {"external": True}},
                     "secrets": {"pw": {"environment": "WEB_PASSWORD"}},
                 }
             )

@@ -55,7 +55,7 @@ class Pages:
     @property
     def dagster(self) -> Dagster:
         """GraphQL."""
-        return Dagster(self.url)
+        return Dagster(self.url, within=180)  # a machine that is busy with a whole stack
 
     def run(self, stack: str, thing: str, *, partition: str | None = None, **config: Any) -> Run:
         """Materialize one thing of a stack with what the launchpad would hold, and wait for the end."""

@@ -16,6 +16,7 @@ from ops_pipelines.policy.compose_project import (
     replicas_of,
     secret_variables,
     to_json,
+    used,
     variables_in,
     with_replicas,
 )
@@ -133,3 +134,20 @@ def test_a_program_that_is_mounted_stays_one() -> None:
     made = make_project("p", model, {}, secret_names=(), read=read, runs=lambda path: path.endswith(".sh"))
     kept = {path.rpartition("/")[2]: is_program(path) for path, _ in pinned_files(made)}
     assert kept == {"start.sh": True, "a.conf": False}
+
+
+def test_what_only_services_that_are_off_use_is_not_used() -> None:
+    resolved = {
+        "services": {
+            "web": {
+                "volumes": [{"type": "volume", "source": "a"}, {"type": "tmpfs"}],
+                "networks": {"n": None},
+            },
+            "bare": {"network_mode": "host"},
+        },
+        "volumes": {"a": None, "b": {}},
+        "networks": {"n": {}, "default": {}},
+    }
+    assert used(resolved, "volumes") == ["a"]
+    assert used(resolved, "networks") == ["n"]
+    assert used({"services": {}}, "volumes") == []

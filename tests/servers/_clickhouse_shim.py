@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Lock, Thread
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,8 +16,13 @@ from chdb import session
 
 folder, port, user, password, *host = sys.argv[1:]
 engine, lock = session.Session(folder), Lock()
-# A server keeps `default` as it keeps any database; the engine alone has one that cannot be renamed.
-for statement in ("USE system", "DROP DATABASE default SYNC", "CREATE DATABASE default ENGINE = Atomic"):
+# A server keeps `default` as it keeps any database; the engine alone begins each time with one that cannot be renamed.
+kept = Path(folder, "metadata", "default.sql").is_file()
+for statement in (
+    "USE system",
+    "DETACH DATABASE default" if kept else "DROP DATABASE default SYNC",
+    "ATTACH DATABASE default" if kept else "CREATE DATABASE default ENGINE = Atomic",
+):
     engine.query(statement)
 
 

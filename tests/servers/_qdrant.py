@@ -49,7 +49,12 @@ class QdrantServer:
 
     def make(self, name: str, points: int) -> None:
         """A collection."""
-        self.collections[name] = {"points": points, "params": dict(PARAMS), "payload": {"source": "keyword"}}
+        self.collections[name] = {
+            "points": points,
+            "params": dict(PARAMS),
+            "payload": {"source": "keyword"},
+            "kept": {},
+        }
 
     def adapter(self, **changes: Any) -> Qdrant:
         """Our adapter on it; `changes` replace its arguments."""
@@ -99,8 +104,14 @@ class QdrantServer:
             case "POST", ["points", "count"]:
                 return 200, {"count": one["points"]}
             case "PUT", ["points"]:
-                one["points"] += len(json.loads(body)["points"])
+                told = {str(point["id"]): point for point in json.loads(body)["points"]}
+                one["points"] += len(told.keys() - one["kept"].keys())
+                one["kept"] |= told
                 return 200, {"operation_id": 0, "status": "completed"}
+            case "POST", ["points"]:
+                return 200, [
+                    found for name in json.loads(body)["ids"] if (found := one["kept"].get(str(name)))
+                ]
             case "GET", ["snapshots"]:
                 return 200, [{"name": file, "size": 1} for of, file in self.snapshots if of == name]
             case "POST", ["snapshots"]:

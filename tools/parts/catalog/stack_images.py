@@ -10,14 +10,17 @@ from pathlib import Path
 
 from tools.parts.part import Part, PartError
 
+_OF_TESTS = ("_clickhouse_shim.py", "_qdrant.py")
+"""Programs of images that the tests start by themselves, too."""
 _PARTS = "ollama, milvus, etcd, seaweedfs, busybox"
 
 
 def _recipes() -> str:
     """Digest of all that the images are made by."""
     folder = Path(__file__).resolve().parents[2] / "images"
+    files = sorted(one for one in folder.rglob("*") if one.is_file() and one.suffix != ".pyc")
     digest = hashlib.sha256()
-    for file in sorted(one for one in folder.rglob("*") if one.is_file() and one.suffix != ".pyc"):
+    for file in (*files, *(folder.parents[1] / "tests" / "servers" / name for name in _OF_TESTS)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
