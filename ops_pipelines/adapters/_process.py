@@ -8,14 +8,17 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from ops_pipelines.errors import CommandFailed, CommandMissing
 
 _TAIL = 4000
+_SHELL = "/bin/sh"
+_WATCH = 'read -r line || { kill -s TERM -- "-$0"; sleep 10; kill -s KILL -- "-$0"; }'
+"""A line says that the group may go on; none, that nobody is left to say so. It has 10 s to end in its own way."""
 
 
 def find_program(name: str, *, environ: Mapping[str, str], remedy: str) -> Path:
@@ -64,16 +67,20 @@ def run(
 def _communicate(
     words: Sequence[str], environ: Mapping[str, str] | None, cwd: Path | None, stdin: bytes, timeout: float
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command in a session of its own, which is killed as a whole where it does not end in time."""
-    with subprocess.Popen(
-        words,
-        env=None if environ is None else dict(environ),
-        cwd=cwd,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    """Run a command in a session of its own, which is ended as a whole where it does not end in time, or where this
+    process is gone before it."""
+    with (
+        subprocess.Popen(
+            words,
+            env=None if environ is None else dict(environ),
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        ) as process,
+        _ends_with_us(process.pid),
+    ):
         try:
             output, errors = process.communicate(stdin, timeout=timeout)
         except BaseException:
@@ -81,6 +88,26 @@ def _communicate(
                 os.killpg(process.pid, signal.SIGKILL)  # what it started in turn, too
             raise
     return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+@contextmanager
+def _ends_with_us(group: int) -> Iterator[None]:
+    """End a process group where this process ends within the `with` in whatever way, kill -9 included.
+
+    A shell waits for the other end of a pipe to close. PR_SET_PDEATHSIG would not do: it is Linux's alone, and not
+    handed on, so that `docker` would die and leave the `docker-compose` that it had started."""
+    watch = subprocess.Popen(
+        [_SHELL, "-c", _WATCH, str(group)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        with suppress(BrokenPipeError):  # somebody ended it
+            watch.communicate(b"\n")
 
 
 def on_socket(
