@@ -140,26 +140,34 @@ def _check_depth(text: str, start: Position) -> None:
 
 def _check_aliases(root: yaml.Node, file: str) -> None:
     """Refuse aliases that hold themselves, and those that blow up when written out (a billion laughs)."""
-    sizes: dict[int, tuple[int, int]] = {}  # values, and levels, of a node when written out
+    sizes: dict[int, tuple[int, int]] = {}  # values, and levels, of a collection when written out
     entered: set[int] = set()
+    written = 1  # values in the file itself
 
     def size(node: yaml.Node) -> tuple[int, int]:
+        nonlocal written
+        if (known := sizes.get(id(node))) is not None:
+            return known
         if id(node) in entered:
             at = _position(node, file)
             raise _Stop(
                 at, "an anchor that holds itself", "written out it has no end", "remove the alias in it"
             )
-        if id(node) not in sizes:
-            entered.add(id(node))
-            below = [size(child) for child in _children(node)]
-            levels = 1 + max((depth for _, depth in below), default=0)
-            if levels > MAX_DEPTH:
-                raise _too_deep(_position(node, file))
-            sizes[id(node)] = 1 + sum(count for count, _ in below), levels
-            entered.discard(id(node))
-        return sizes[id(node)]
+        entered.add(id(node))
+        below = _children(node)
+        collections = [child for child in below if not isinstance(child, yaml.ScalarNode)]
+        written += len(below)
+        count, levels = 1 + len(below) - len(collections), 1 if below else 0
+        for child in collections:
+            more, depth = size(child)
+            count, levels = count + more, max(levels, depth)
+        if levels >= MAX_DEPTH:
+            raise _too_deep(_position(node, file))
+        sizes[id(node)] = count, levels + 1
+        entered.discard(id(node))
+        return count, levels + 1
 
-    if size(root)[0] - len(sizes) > _ALIASED:
+    if size(root)[0] - written > _ALIASED:
         found = f"aliases that add more than {_ALIASED} values"
         raise _Stop(
             _position(root, file), found, "written out, they fill the memory", "use fewer aliases (`*name`)"
@@ -167,9 +175,10 @@ def _check_aliases(root: yaml.Node, file: str) -> None:
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
-        return [part for pair in node.value for part in pair]
-    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+    """What a collection holds directly, keys included."""
+    return (
+        [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    )
 
 
 def _syntax(error: yaml.YAMLError, text: str, start: Position) -> _Stop:
