@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from ops_pipelines.errors import Refused, Unreachable
 
-_LIMITS = httpx.Limits(max_connections=16, max_keepalive_connections=4)
+if TYPE_CHECKING:
+    import httpx
 
 
 def client(
@@ -23,11 +22,13 @@ def client(
     """A client of one server. Proxies of the environment are used for servers `outside` of a stack only.
 
     `transport` stands in for the network in tests."""
+    import httpx
+
     return httpx.Client(
         base_url=base_url,
         timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
         headers=dict(headers or {}),
-        limits=_LIMITS,
+        limits=httpx.Limits(max_connections=16, max_keepalive_connections=4),
         transport=transport,
         trust_env=outside,
     )
@@ -40,6 +41,8 @@ def request(
 
     Raises Unreachable where no answer came, Refused where it is not 2xx (with the answer's first words).
     """
+    import httpx
+
     try:
         response = http.request(method, url, **kwargs)
     except httpx.HTTPError as error:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-
-import httpx
+from typing import TYPE_CHECKING
 
 from ops_pipelines.errors import Refused
 from ops_pipelines.policy.cache_diff import at_source
 from ops_pipelines.policy.cache_names import OLLAMA_HOST, parse_ollama, shown_name
 from ops_pipelines.policy.models import CacheModel, WantedModel
 from ops_pipelines.policy.plan import Finding
+
+if TYPE_CHECKING:
+    import httpx
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -30,6 +32,8 @@ def ask_registry(
     """Whether the registry that a model's name points at has its manifest; None where it does not answer.
 
     With `held`, the model as the cache has it: whether the registry's is another one."""
+    import httpx
+
     subject = f"model {model.name}"
     unknown = f"not known whether {model.name} {'has moved' if held else 'can be pulled'}"
     mirrored = mirror_name(model.reference, mirror)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
-import httpx
-
 from ops_pipelines.adapters._http import client
 from ops_pipelines.policy.plan import Finding
 
@@ -18,6 +16,8 @@ def check_http(subject: str, url: str, *, timeout: float = 5.0) -> Finding:
 
     None where it could not be observed: the name does not resolve, the network or TLS stands in between.
     """
+    import httpx
+
     shown = _without_password(url)
     try:
         with client(timeout=timeout) as http, http.stream("GET", url) as response:
@@ -73,6 +73,8 @@ def _failed(subject: str, shown: str, error: Exception) -> Finding:
 
 
 def _refused(error: BaseException | None) -> bool:
+    import httpx
+
     while error is not None:
         if isinstance(error, ConnectionRefusedError | ConnectionResetError | BrokenPipeError):
             return True

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-
-import httpx
+from typing import TYPE_CHECKING
 
 from ops_pipelines.adapters import _process
 from ops_pipelines.adapters._http import client
 from ops_pipelines.errors import Refused, Unreachable
+
+if TYPE_CHECKING:
+    import httpx
 
 _ANSWER = 300
 _KEPT = 4096
@@ -42,6 +44,8 @@ def send_request(
     """Send a request and read its answer. `expect` are the statuses that count as done; without any, 2xx.
 
     Raises Unreachable where no answer came in time, Refused with the first words of another answer."""
+    import httpx
+
     what = f"{method} {url}"
     end = monotonic() + timeout
     try:
@@ -65,6 +69,8 @@ def send_request(
 
 def _read(answer: httpx.Response, end: float) -> str:
     """The beginning of an answer, all of which must have come by `end` (monotonic seconds)."""
+    import httpx
+
     kept = b""
     for piece in answer.iter_bytes():
         kept = (kept + piece)[:_KEPT]

@@ -6,10 +6,13 @@ and most others have too, and Anthropic's of the same path (https://docs.anthrop
 
 from __future__ import annotations
 
-import httpx
+from typing import TYPE_CHECKING
 
 from ops_pipelines.adapters import _http
 from ops_pipelines.policy.plan import Finding
+
+if TYPE_CHECKING:
+    import httpx
 
 PROVIDERS = {
     "openai": "https://api.openai.com/v1",
@@ -33,6 +36,8 @@ def probe(
 
     Good: it is there. Bad: the key is refused, or there is no such model. None where the API does not answer, or is not
     known. `transport` stands in for the network in tests."""
+    import httpx
+
     subject = f"model {key}"
     provider, _, name = source.partition("/")
     base = (api or PROVIDERS.get(provider, "")).rstrip("/")

@@ -9,14 +9,14 @@ of the first two.
 
 from __future__ import annotations
 
-from typing import Any
-
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
+from typing import TYPE_CHECKING, Any
 
 from ops_pipelines.adapters import _http
 from ops_pipelines.errors import OpsError, Refused, TargetUnsupported
 from ops_pipelines.policy.serving import LoadedModel
+
+if TYPE_CHECKING:
+    import httpx
 
 _REMEDY = "check that it runs and is healthy, and its address and key in the declaration"
 _CONFIG = ("vllm:cache_config_info", "aphrodite:cache_config_info")
@@ -71,6 +71,8 @@ class ModelServer:
 
     def share(self) -> float | None:
         """Share of each of its cards that it claims; None where it does not say."""
+        from prometheus_client.parser import text_string_to_metric_families
+
         try:
             text = _http.request(self._http, "GET", "/metrics", what=self._what, remedy=_REMEDY).text
             for family in text_string_to_metric_families(text):

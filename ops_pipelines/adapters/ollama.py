@@ -12,9 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from ops_pipelines.adapters import _http
 from ops_pipelines.adapters._ollama_words import ask_registry, error_of, mirror_name, said_no
@@ -22,6 +20,9 @@ from ops_pipelines.errors import OpsError, Refused, Unreachable
 from ops_pipelines.policy.cache_names import shown_name
 from ops_pipelines.policy.models import CacheModel, WantedModel
 from ops_pipelines.policy.plan import Finding
+
+if TYPE_CHECKING:
+    import httpx
 
 Progress = Callable[[str, int, int | None, str], None]
 _SILENCE = 900.0
@@ -187,6 +188,8 @@ class Ollama:
         return answer
 
     def _send_blob(self, digest: str, path: Path) -> None:
+        import httpx
+
         with self._client(timeout=_SILENCE) as http:
             try:
                 if http.head(f"/api/blobs/{digest}").status_code == 200:
@@ -198,6 +201,8 @@ class Ollama:
                 _http.request(http, "POST", url, what=self._what, remedy=_START, content=_pieces(content))
 
     def _stream(self, url: str, body: Mapping[str, Any], step: str, progress: Progress) -> None:
+        import httpx
+
         last = ""
         try:
             with (

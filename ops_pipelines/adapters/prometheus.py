@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from ops_pipelines.adapters import _http
 from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.readings import Reading, unknown
@@ -139,6 +137,8 @@ class _Sample:
 
 
 def _page(url: str) -> list[_Sample]:
+    from prometheus_client.parser import text_string_to_metric_families
+
     with _http.client(timeout=_TIMEOUT) as http:
         text = _http.request(http, "GET", url, what=_shown(url), remedy=_REMEDY).text
     return [

@@ -40,11 +40,10 @@ def plan(
 ) -> int:
     """Show what a deploy of STACK would change, and what is missing for it. Nothing is changed."""
     site = context.site(stack, profile)
-    planned = deployments.plan(site, to=to, blue_green=blue_green)
     if to is not None:
-        show_plan(planned, as_json=as_json)
+        show_plan(deployments.plan(site, to=to, blue_green=blue_green), as_json=as_json)
         return 0
-    findings = deployments.preflight(site)
+    planned, findings = deployments.plan_and_preflight(site, blue_green=blue_green)
     if as_json:
         show_json({"plan": planned, "preflight": findings})
         return 1 if errors_in(findings) else 0

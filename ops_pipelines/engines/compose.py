@@ -44,6 +44,7 @@ _MEND = "mend what is named above, then deploy again"
 class ComposeTool(Protocol):
     """Docker Compose for one project (adapters/compose.py)."""
 
+    def ask_ahead(self, file: Path) -> None: ...
     def hashes(self, file: Path) -> dict[str, str]: ...
     def resolved(self, file: Path) -> dict[str, Any]: ...
     def up(
@@ -85,6 +86,7 @@ class Hands:
 def wanted_services(project: Project, file: Path, hands: Hands) -> tuple[WantedService, ...]:
     """The services of a project with their hashes, in the order of their names."""
     compose = hands.compose(project)
+    compose.ask_ahead(file)
     hashes, services = compose.hashes(file), compose.resolved(file).get("services") or {}
     images = {name: image_of(project.name, name, services[name]) for name in hashes}
     ids = hands.engine.image_ids(list(images.values()))

@@ -14,13 +14,13 @@ from ops_pipelines.policy.compose_plan import Behind, Mount, behind
 from ops_pipelines.policy.compose_project import volume_name
 from ops_pipelines.policy.one_off import Where, choose
 from ops_pipelines.policy.programs import users_of
-from ops_pipelines.wiring.compose_site import ComposeSite
+from ops_pipelines.wiring.compose_site import ComposeSite, compose_site
 from ops_pipelines.wiring.site import Site
 
 
 def where(site: Site) -> Where:
     """Who moves the data of the stack's volumes and caches: this process, or a container on the engine."""
-    here = ComposeSite(site)
+    here = compose_site(site)
     away = None if here.docker.is_local else str(here.docker.address)
     unreadable: list[str] = []
     if here.target.data.by == "auto" and away is None:
@@ -50,7 +50,7 @@ def sides(site: Site, kind: str, name: str) -> tuple[Behind, ...]:
     Where no container is there (before the first deploy, after `down`), the volume's own place is asked of the engine.
     Raises TargetUnsupported where nothing mounts it."""
     declared = (site.stack.caches if kind == "model_cache" else site.stack.volumes)[name]
-    unique, replicas = places(ComposeSite(site), kind, name), declared.replicas
+    unique, replicas = places(compose_site(site), kind, name), declared.replicas
     if not unique:
         names = _users(site, kind, name)
         raise TargetUnsupported(
@@ -73,7 +73,7 @@ def unused(site: Site, kind: str, name: str) -> bool:
     none of it: there is nothing to back up then. What is left of a profile that was on is data as any other."""
     if site.stack.target.kind != "compose":
         return False
-    here, names = ComposeSite(site), _users(site, kind, name)
+    here, names = compose_site(site), _users(site, kind, name)
     on = (None, *here.profiles)
     if not names or any(site.stack.components[one].compose_profile in on for one in names):
         return False
@@ -105,7 +105,7 @@ def _users(site: Site, kind: str, name: str) -> tuple[str, ...]:
 def make_volumes(site: Site) -> None:
     """Make the project's volumes that are not there, as Compose would: what is pulled before the first start needs
     a place to lie. Those that only switched-off services use are left alone."""
-    here = ComposeSite(site)
+    here = compose_site(site)
     project = here.project
     used = {
         str(one["source"])

@@ -29,7 +29,7 @@ def findings(here: ComposeSite) -> tuple[Finding, ...]:
         reading = other.submit(lambda: here.project)  # while the engine and Compose are asked who they are
         try:
             info = here.docker.info()
-            compose = here.tool(None).version()
+            compose = here.compose_version
         except OpsError as error:
             return (Finding("docker", False, error.message, error.remedy),)
         project = reading.result()

@@ -7,7 +7,10 @@ import hmac
 import json
 import os
 import secrets as random_secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,10 +108,42 @@ class ComposeSite:
     def _known(self) -> dict[tuple[str, Path], dict[str, Any]]:
         return {}
 
-    @cached_property
+    @property
     def project(self) -> Project:
         """The project as declared when first asked for. Raises UsageError, CommandMissing, CommandFailed."""
+        wait(self._ahead)
+        return self._declared
+
+    @cached_property
+    def _declared(self) -> Project:
         return self._project(self.profiles)
+
+    @property
+    def compose_version(self) -> str:
+        """Version of the Compose plugin. Raises CommandMissing."""
+        wait(self._ahead)
+        return self._version
+
+    @cached_property
+    def _version(self) -> str:
+        return self.tool(None).version()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read the project, and ask Compose what it comes to, while the `with` does something else."""
+
+        def read() -> None:
+            project = self._declared
+            self.tool(project).ask_ahead(self.place(project))
+
+        with ThreadPoolExecutor(2) as background:
+            # What fails is met again by whoever needs it.
+            self._ahead.extend((background.submit(read), background.submit(lambda: self._version)))
+            yield
+
+    @cached_property
+    def _ahead(self) -> list[Future[Any]]:
+        return []
 
     @cached_property
     def of_all_profiles(self) -> Project:
@@ -232,6 +267,30 @@ class ComposeSite:
             return path.read_text(encoding="utf-8")
         except ValueError:  # not a text: data
             return None
+
+
+_read_once: ContextVar[ComposeSite | None] = ContextVar("read_once", default=None)
+
+
+@contextmanager
+def read_once(site: Site) -> Iterator[None]:
+    """Begin to read a stack's project, and have `compose_site` give the same one until the `with` ends."""
+    if compose_site(site) is _read_once.get():
+        yield
+        return
+    here = ComposeSite(site)
+    held = _read_once.set(here)
+    try:
+        with here.reading():
+            yield
+    finally:
+        _read_once.reset(held)
+
+
+def compose_site(site: Site) -> ComposeSite:
+    """A stack on a Docker Engine, as it is declared now; within `read_once`, as it was when that began."""
+    held = _read_once.get()
+    return held if held is not None and held.site is site else ComposeSite(site)
 
 
 def within(site: Site) -> float:

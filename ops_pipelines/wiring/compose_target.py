@@ -28,7 +28,7 @@ from ops_pipelines.policy.plan import Finding, Plan, Step, Verb
 from ops_pipelines.policy.processes import ProcessState
 from ops_pipelines.policy.tuning import given_to
 from ops_pipelines.wiring import asking, compose_bluegreen, compose_preflight, revisions, tuning
-from ops_pipelines.wiring.compose_site import ComposeSite, within
+from ops_pipelines.wiring.compose_site import ComposeSite, compose_site, read_once, within
 from ops_pipelines.wiring.connect import now
 from ops_pipelines.wiring.site import Site
 
@@ -47,7 +47,7 @@ _STATES: Mapping[ContainerState, ProcessState] = {
 
 def plan(site: Site, *, to: int | None = None, blue_green: bool | None = None) -> Plan:
     """What a deploy (or going back to revision `to`) would change."""
-    here = ComposeSite(site)
+    here = compose_site(site)
     if to is None:
         project, title = wanted(here), f"Deploy {site.name}"
         notes: tuple[str, ...] = ()
@@ -96,9 +96,13 @@ def wanted(here: ComposeSite) -> Project:
     return project
 
 
+reading = read_once
+"""What is declared is read once within it, and begun to be read when it begins."""
+
+
 def preflight(site: Site) -> tuple[Finding, ...]:
     """Everything that a deploy needs, the good findings too."""
-    return compose_preflight.findings(ComposeSite(site))
+    return compose_preflight.findings(compose_site(site))
 
 
 def before(site: Site) -> Project | None:
@@ -117,7 +121,7 @@ def deploy(
     blue_green: bool | None = None,
 ) -> Deployed:
     """Deploy what is declared, or the `earlier` revision, under the stack's lease."""
-    here = ComposeSite(site)
+    here = compose_site(site)
     findings = compose_preflight.findings(here)
     refuse(findings)
     project = (
@@ -182,7 +186,7 @@ def scale(site: Site, component: str, count: int, fence: Fence) -> None:
 
 def status(site: Site) -> tuple[ReplicaStatus, ...]:
     """Each container of the project, and each service that has none."""
-    here = ComposeSite(site)
+    here = compose_site(site)
     seen = [one for one in here.docker.containers(here.target.project) if not one.oneoff]
     rows = [_row(site, one) for one in seen]
     absent = [name for name in site.stack.components if name not in {one.service for one in seen}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from ops_pipelines.engines._deploy_needs import Deployed
@@ -40,9 +41,9 @@ from ops_pipelines.wiring.targets import on
 
 __all__ = [
     "Artifact", "DeployResult", "answers", "artifact", "build", "card_rows", "deploy", "down", "down_plan",
-    "drift_findings", "health_findings", "logs", "model_rows", "plan", "preflight", "previous", "replicas",
-    "require_preflight", "require_supported", "revision_rows", "scale_held", "set_replicas", "smoke", "standing",
-    "status", "status_rows", "supervisor", "supported",
+    "drift_findings", "health_findings", "logs", "model_rows", "plan", "plan_and_preflight", "preflight", "previous",
+    "replicas", "require_preflight", "require_supported", "revision_rows", "scale_held", "set_replicas", "smoke",
+    "standing", "status", "status_rows", "supervisor", "supported",
 ]  # fmt: skip
 
 
@@ -63,6 +64,12 @@ def preflight(site: Site) -> tuple[Finding, ...]:
     if not supported(site):
         return (unsupported(site), *data.probe_models(site), *before_deploy.findings(site))
     return (*on(site).preflight(site), *before_deploy.findings(site), *asking.missing_models(site))
+
+
+def plan_and_preflight(site: Site, *, blue_green: bool | None = None) -> tuple[Plan, tuple[Finding, ...]]:
+    """Both, of one reading of what is declared."""
+    with on(site).reading(site) if supported(site) else nullcontext():
+        return plan(site, blue_green=blue_green), preflight(site)
 
 
 def require_preflight(site: Site) -> None:
@@ -105,7 +112,7 @@ def deploy(
     if to is None:
         refuse(before_deploy.secret_lengths(site))
     purpose = "deploy" if to is None else f"go back to revision {to}"
-    with lease(site, f"{purpose} ({by})") as fence:
+    with on(site).reading(site), lease(site, f"{purpose} ({by})") as fence:
         earlier = revisions.read(site, to) if to is not None else None
         notes = revisions.differences(site, earlier) if earlier is not None else ()
         done = on(site).deploy(

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import structlog
-from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR, encode_param
 
 from ops_pipelines import errors
 from ops_pipelines.adapters import docker_oneoff
@@ -179,6 +178,8 @@ def _raised(error: Mapping[str, Any]) -> OpsError:
 
 
 def _spec(site: Site, work: Mapping[str, Any]) -> OneOff:
+    from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR, encode_param
+
     here = ComposeSite(site)
     moves, verb = here.target.data, str(work["verb"])
     found = sides(site, work["kind"], work["name"])

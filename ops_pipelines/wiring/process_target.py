@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from ops_pipelines.adapters._process import hand_over
@@ -64,6 +65,12 @@ def preflight(site: Site) -> tuple[Finding, ...]:
         checks=lambda: asking.dimensions(site),
     )
     return (*found, *asking.unused_settings(site))
+
+
+def reading(site: Site) -> AbstractContextManager[None]:
+    """Nothing: what is declared was read already."""
+    del site
+    return nullcontext()
 
 
 def deploy(

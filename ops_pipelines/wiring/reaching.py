@@ -49,10 +49,10 @@ def places_of(site: Site, component: str) -> tuple[Place, ...]:
 
 
 def _containers(site: Site, component: str, declared: Component) -> tuple[Place, ...]:
-    from ops_pipelines.wiring.compose_site import ComposeSite
+    from ops_pipelines.wiring.compose_site import compose_site
 
     try:
-        here = ComposeSite(site)
+        here = compose_site(site)
         seen = here.docker.reach(here.target.project)
         local = here.docker.is_local
     except OpsError as error:
@@ -94,6 +94,6 @@ def is_local(site: Site) -> bool:
         return True
     if site.stack.target.kind != "compose":
         return False
-    from ops_pipelines.wiring.compose_site import ComposeSite
+    from ops_pipelines.wiring.compose_site import compose_site
 
-    return ComposeSite(site).docker.is_local
+    return compose_site(site).docker.is_local

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -43,6 +44,10 @@ class Target(Protocol):
         blue_green: bool | None = None,
     ) -> Deployed:
         """Deploy what is declared, or an earlier revision. Raises PreflightFailed, DeployFailed, LeaseLost."""
+        ...
+
+    def reading(self, site: Site) -> AbstractContextManager[None]:
+        """Begin to read what is declared while something else is done; within the `with` it is read once."""
         ...
 
     def scale(self, site: Site, component: str, count: int, fence: Fence) -> None:
