@@ -27,10 +27,13 @@ from ops_pipelines.stack.model import Stack
 from ops_pipelines.stack.operations import Cron
 from ops_pipelines.stack.references import SecretRef
 from ops_pipelines.stack.units import Duration, Name, Size
+from tools import charts
 from tools.images import all_images
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 _MADE = "<!-- Written by `python -m tools.reference`. Change the docstrings, not this page. -->\n"
+
+_CHARTS_MADE = "<!-- Written by `python -m tools.reference` from helm/ops-stack/schema/values.yaml. -->\n"
 
 _STACK_IMAGES = """`tests/deploy/test_started.py` starts each stack of `deploy/` whole, by our own deploy, on a real
 Docker Engine, with its Compose files unchanged. No registry of images is asked: `make parts` makes images under
@@ -198,6 +201,11 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "stack-images.md": stack_images,
     **{f"lint/{group}.md": partial(compose_rules, group) for group in GROUPS},
     **{f"lint/{group}.md": partial(kube_rules, group) for group in KUBE_GROUPS},
+    "charts.md": lambda: charts.reference().replace("\n\n", f"\n\n{_CHARTS_MADE}\n", 1),
+    **{
+        f"../../helm/{chart.name}/values.schema.json": partial(charts.schema, chart)
+        for chart in charts.stack_charts()
+    },
 }
 
 

@@ -61,8 +61,8 @@ def model_links(stack: Stack) -> Iterator[LinkProblem]:
 
 
 def _cache(stack: Stack, name: str, cache: ModelCache) -> Iterator[LinkProblem]:
-    # On Compose the path is one inside containers, each with a volume of its own or with one that they share.
-    if cache.replicas > 1 and "{replica}" not in cache.path and stack.target.kind != "compose":
+    # Elsewhere the path is one inside containers, each with a volume of its own or with one that they share.
+    if cache.replicas > 1 and "{replica}" not in cache.path and stack.target.kind == "process":
         yield LinkProblem(
             f"caches.{name}.path", f"one folder for {cache.replicas} replicas",
             "they would write over each other's files", "put `{replica}` into the path",
