@@ -12,13 +12,21 @@ from tests.sharing import share
 _given: set[int] = set()
 
 
-def until(condition: Callable[[], object], *, what: str = "it to come true", seconds: float = 60) -> None:
-    """Return as soon as `condition()` is true. Fails, naming `what`, after `seconds`."""
+def until(
+    condition: Callable[[], object],
+    *,
+    what: str = "it to come true",
+    seconds: float = 60,
+    pause: float = 0.05,
+) -> None:
+    """Return as soon as `condition()` is true. Fails, naming `what`, after `seconds`.
+
+    `pause`: seconds between two looks, more where a look costs the asked one much."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.05)  # between two looks at the condition
+        time.sleep(pause)
 
 
 def free_port() -> int:

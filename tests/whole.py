@@ -2,7 +2,7 @@
 
 The file behind the others (`compose.test.yaml`) takes away only what a machine of this size and without cards cannot
 give: reserved cards, processors and open files beyond those there are. It gives each service ports of its own, so that
-tests run beside each other, and asks for health every two seconds, not every ten, with as much patience. EXTRA and
+tests run beside each other, and asks for health twice as often, with more patience. EXTRA and
 `extra` add what is somebody else's outside (a hosted model).
 """
 
@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from ops_pipelines.settings import load_settings
+from ops_pipelines.stack.units import parse_duration
 from ops_pipelines.wiring.site import Site, load_fleet
 from tests.deploy.projects import Form, environ_of, environ_word
 from tests.servers.docker import Docker
@@ -137,7 +138,9 @@ def _fitted(service: Mapping[str, Any], ports: Mapping[str, str]) -> dict[str, A
     if files.get("hard", 0) > most:
         found["ulimits"] = {"nofile": {"soft": min(files["soft"], most), "hard": most}}
     if (service.get("healthcheck") or {}).get("interval"):
-        found["healthcheck"] = {"interval": "2s", "retries": 60}
+        # Some checks cost a processor's second, so they come in the order of the files' own intervals.
+        interval = max(2.0, parse_duration(service["healthcheck"]["interval"]) / 2)
+        found["healthcheck"] = {"interval": f"{interval}s", "retries": 60}
     if service.get("ports"):
         moved = [
             f"{one.get('host_ip') or '127.0.0.1'}:{ports[str(one['published'])]}:{one['target']}"

@@ -17,7 +17,7 @@ from typing import Any
 from ops_pipelines.errors import OpsError, Unreachable
 from ops_pipelines.up.dagster_api import LOCATION, Dagster
 from tests.servers._child import die_with_parent
-from tests.servers.dagster import EVENTS, ROOT, Run
+from tests.servers.dagster import ENDS, EVENTS, ROOT, STATUS, Run
 from tests.waiting import free_port, until
 
 _log = logging.getLogger(__name__)
@@ -74,17 +74,16 @@ class Pages:
 
     def ended(self, run: str, what: str = "") -> Run:
         """A run, once it has ended; `what` it does, for the log (`--log-cli-level=INFO`)."""
-        last: dict[str, Any] = {}
         began = time.monotonic()
 
         def over() -> bool:
             try:
-                last.update(self.dagster.ask(EVENTS, {"id": run}))
+                return self.dagster.ask(STATUS, {"id": run})["runOrError"]["status"] in ENDS
             except Unreachable:  # a busy machine: it is asked again
                 return False
-            return last["runOrError"]["status"] in ("SUCCESS", "FAILURE", "CANCELED")
 
-        until(over, what=f"run {run} to end", seconds=600)
+        until(over, what=f"run {run} to end", seconds=900, pause=0.3)
+        last = self.dagster.ask(EVENTS, {"id": run})
         ended = Run(run, last["runOrError"]["status"], last["logsForRun"]["events"])
         _log.info("%s: %s after %.1f s %s", what, ended.status, time.monotonic() - began, ended.failure)
         return ended

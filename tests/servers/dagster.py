@@ -39,6 +39,8 @@ BROKEN = (
 )
 _READY, _STOPPED = 240.0, 60.0
 
+STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+ENDS = ("SUCCESS", "FAILURE", "CANCELED")
 EVENTS = """
 query Events($id: ID!) { runOrError(runId: $id) { ... on Run { status } }
   logsForRun(runId: $id) { ... on EventConnection { events { __typename
@@ -113,13 +115,12 @@ class Platform:
 
     def ended(self, run: str) -> Run:
         """A run, once it has ended."""
-        last: dict[str, Any] = {}
 
         def over() -> bool:
-            last.update(self.dagster.ask(EVENTS, {"id": run}))
-            return last["runOrError"]["status"] in ("SUCCESS", "FAILURE", "CANCELED")
+            return self.dagster.ask(STATUS, {"id": run})["runOrError"]["status"] in ENDS
 
-        until(over, what=f"run {run} to end", seconds=180)
+        until(over, what=f"run {run} to end", seconds=180, pause=0.2)
+        last = self.dagster.ask(EVENTS, {"id": run})
         return Run(run, last["runOrError"]["status"], last["logsForRun"]["events"])
 
 

@@ -201,12 +201,11 @@ def inner(store: Path, model: Path | None) -> subprocess.Popen[bytes]:
     if model is not None:
         content = model.read_bytes()
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        # Threads wait for each other by spinning: on a machine that does much else, two are many times slower than one.
+        made = {"model": "served", "files": {"model.gguf": digest}, "parameters": {"num_thread": 1}}
         for path, body in (
             (f"/api/blobs/{digest}", content),
-            (
-                "/api/create",
-                json.dumps({"model": "served", "files": {"model.gguf": digest}, "stream": False}).encode(),
-            ),
+            ("/api/create", json.dumps({**made, "stream": False}).encode()),
             ("/api/generate", b'{"model":"served"}'),
         ):
             status = post(path, body)
