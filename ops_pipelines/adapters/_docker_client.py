@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ops_pipelines.errors import OpsError, Refused, Unreachable, UsageError
 
@@ -36,6 +37,11 @@ class Address:
     def is_local(self) -> bool:
         """Whether it is on this machine, as far as its address tells."""
         return self.host is None or self.host.startswith(("unix:", "npipe:"))
+
+    @property
+    def machine(self) -> str | None:
+        """Name or address of the other machine that it is on; None for this one."""
+        return None if self.is_local or self.host is None else urlsplit(self.host).hostname
 
     def __str__(self) -> str:
         return self.host or "its usual place"

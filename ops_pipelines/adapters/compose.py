@@ -33,11 +33,15 @@ class Compose:
 
     def version(self) -> str:
         """Version of the plugin. Raises CommandMissing where Docker or the plugin is not here."""
-        try:
-            done = self._run("version", "--short", timeout=_ASK)
-        except CommandFailed as error:
-            raise CommandMissing("Docker is here without its Compose plugin", remedy=_INSTALL) from error
-        return done.strip().lstrip("v")
+
+        def ask() -> dict[str, Any]:
+            try:
+                done = self._run("version", "--short", timeout=_ASK)
+            except CommandFailed as error:
+                raise CommandMissing("Docker is here without its Compose plugin", remedy=_INSTALL) from error
+            return {"version": done.strip().lstrip("v")}
+
+        return str(self._once("version", Path(), ask)["version"])
 
     def model(
         self, files: Sequence[Path], *, profiles: Sequence[str] = (), env_file: Path | None = None

@@ -46,6 +46,8 @@ class Reach:
     """Its own address on a network of the engine's machine; empty where it has none."""
     published: Mapping[int, int]
     """Port of the engine's machine -> port of the container."""
+    open: frozenset[int] = frozenset()
+    """Those of them that other machines reach as well: they are not bound to the loopback."""
 
 
 class DockerEngine:
@@ -303,19 +305,26 @@ def _container(client: DockerClient, id: str) -> Container | None:
         started="" if started.startswith(_NEVER) else started,
         ports=tuple(sorted(_published(raw))),
         oneoff=labels.get(_ONEOFF, "False") == "True",
+        id=raw["Id"],
     )
 
 
 def _reach(raw: Mapping[str, Any], of: Container) -> Reach:
     network = raw.get("NetworkSettings") or {}
     addresses = [str(one.get("IPAddress") or "") for one in (network.get("Networks") or {}).values()]
-    published = {
-        int(one["HostPort"]): int(inner.partition("/")[0])
+    bound = [
+        (int(one["HostPort"]), int(inner.partition("/")[0]), str(one.get("HostIp") or ""))
         for inner, bindings in (network.get("Ports") or {}).items()
         for one in bindings or ()
         if one.get("HostPort")
-    }
-    return Reach(of.name, of.service, next((one for one in addresses if one), ""), published)
+    ]
+    return Reach(
+        of.name,
+        of.service,
+        next((one for one in addresses if one), ""),
+        {outer: inner for outer, inner, _ in bound},
+        frozenset(outer for outer, _, ip in bound if not ip.startswith("127.") and ip != "::1"),
+    )
 
 
 def _published(raw: Mapping[str, Any]) -> set[int]:

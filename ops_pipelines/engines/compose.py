@@ -27,6 +27,7 @@ from ops_pipelines.policy.compose_plan import (
     tidied,
 )
 from ops_pipelines.policy.compose_project import Project, count_of, image_of, used, volume_name, with_image
+from ops_pipelines.policy.compose_ties import remakes_dependents, ties_of, with_containers
 from ops_pipelines.policy.compose_words import in_short
 from ops_pipelines.policy.compose_words import remedy as remedy_for
 from ops_pipelines.policy.plan import Finding, Plan
@@ -44,6 +45,7 @@ _MEND = "mend what is named above, then deploy again"
 class ComposeTool(Protocol):
     """Docker Compose for one project (adapters/compose.py)."""
 
+    def version(self) -> str: ...
     def ask_ahead(self, file: Path) -> None: ...
     def hashes(self, file: Path) -> dict[str, str]: ...
     def resolved(self, file: Path) -> dict[str, Any]: ...
@@ -98,13 +100,16 @@ def wanted_services(project: Project, file: Path, hands: Hands) -> tuple[WantedS
             image_id=ids[images[name]],
             replicas=count_of(services[name]),
             job=is_job(services[name]),
+            ties=ties_of(services[name]),
         )
         for name in sorted(hashes)
     )
 
 
-def plan(title: str, project: Project, hands: Hands) -> Plan:
-    """What bringing the engine to a project would change. Nothing is changed by it."""
+def plan(title: str, project: Project, hands: Hands, *, beside: frozenset[str] = frozenset()) -> Plan:
+    """What bringing the engine to a project would change. Nothing is changed by it.
+
+    `beside` are services that are made anew beside those that run: what depends on them is left alone."""
     file = hands.place(project)
     wanted, resolved = wanted_services(project, file, hands), hands.compose(project).resolved(file)
     volumes = {
@@ -113,9 +118,46 @@ def plan(title: str, project: Project, hands: Hands) -> Plan:
         if not (resolved["volumes"][name] or {}).get("external")
     }
     present = [name for name, known in volumes.items() if hands.engine.has_volume(known)]
-    return plan_compose(
-        title, wanted, hands.engine.containers(project.name), volumes=list(volumes), present_volumes=present
-    )
+    containers = hands.engine.containers(project.name)
+    wanted = _as_compared(project, resolved["services"], wanted, containers, hands)
+
+    def made(*, dependents_too: bool) -> Plan:
+        return plan_compose(
+            title,
+            wanted,
+            containers,
+            volumes=list(volumes),
+            present_volumes=present,
+            dependents_too=dependents_too,
+            beside=beside,
+        )
+
+    found = made(dependents_too=False)
+    anew = {step.subject.removeprefix("component/") for step in found.steps if step.verb == "replace"}
+    if any(one.ties.after & (anew - beside) for one in wanted) and remakes_dependents(
+        hands.compose(project).version()
+    ):
+        return made(dependents_too=True)
+    return found
+
+
+def _as_compared(
+    project: Project,
+    resolved: Mapping[str, Any],
+    wanted: tuple[WantedService, ...],
+    containers: Sequence[Container],
+    hands: Hands,
+) -> tuple[WantedService, ...]:
+    """The services with the hashes by which Compose compares those that share namespaces of others' containers."""
+    there, _ = tidied(containers)
+    ids = {
+        one.service: one.id for one in sorted(there, key=lambda one: one.name, reverse=True) if not one.oneoff
+    }
+    joined = with_containers(project, resolved, ids)
+    if joined is None:
+        return wanted
+    hashes = hands.compose(joined).hashes(hands.place(joined))
+    return tuple(replace(one, config_hash=hashes[one.name]) for one in wanted)
 
 
 def deploy(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
-from ops_pipelines.policy.plan import Plan, Step
+from ops_pipelines.policy.compose_ties import Ties
+from ops_pipelines.policy.plan import Plan, Step, Verb
 
 ContainerState = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 Health = Literal["starting", "healthy", "unhealthy", "none"]
@@ -37,6 +38,7 @@ class Container:
     ports: tuple[int, ...] = ()
     """Ports of this machine that it publishes."""
     oneoff: bool = False
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class WantedService:
     replicas: int = 1
     job: bool = False
     """Ends by itself: one that exited with 0 is as wanted."""
+    ties: Ties = field(default_factory=Ties)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def behind(inside: PurePosixPath, mounts: Iterable[Mount]) -> Behind | None:
     return Behind(deepest.source, "" if inner == "." else inner, deepest.volume)
 
 
+_TO_THOSE_THERE: tuple[Verb, ...] = ("keep", "start", "restart", "replace")
 _HALF_MADE = re.compile(r"^[0-9a-f]{12}_(.+)$")
 """Compose makes the successor of a container under the old one's id and name, removes the old one, and only then gives
 the successor its name (`pkg/compose/convergence.go`, recreateContainer)."""
@@ -138,8 +142,13 @@ def plan_compose(
     *,
     volumes: Sequence[str] = (),
     present_volumes: Sequence[str] = (),
+    dependents_too: bool = False,
+    beside: frozenset[str] = frozenset(),
 ) -> Plan:
-    """Steps by service, in the order of `wanted`; then what is removed because nothing declares it."""
+    """Steps by service, in the order of `wanted`; then what is removed because nothing declares it.
+
+    `dependents_too`: whether Compose makes anew what depends on what it makes anew (`remakes_dependents`); what
+    depends on those that are made `beside` the running ones is left alone."""
     steps = [
         Step("create", f"volume/{name}", "it is not there") for name in volumes if name not in present_volumes
     ]
@@ -151,11 +160,44 @@ def plan_compose(
     for container in there:
         if not container.oneoff:
             by_service.setdefault(container.service, []).append(container)
-    for service in wanted:
-        steps += _service_steps(service, by_service.pop(service.name, []))
+    of_services = {one.name: _service_steps(one, by_service.pop(one.name, [])) for one in wanted}
+    ties = {
+        one.name: replace(one.ties, after=one.ties.after - beside, restarts=one.ties.restarts - beside)
+        for one in wanted
+    }
+    _carry_over(ties, of_services, dependents_too=dependents_too)
+    steps += [step for each in of_services.values() for step in each]
     for name, more in by_service.items():
         steps.append(Step("remove", f"component/{name}", f"{len(more)} container(s), which nothing declares"))
     return Plan(title, tuple(steps))
+
+
+def _carry_over(ties: Mapping[str, Ties], steps: dict[str, list[Step]], *, dependents_too: bool) -> None:
+    """Change the steps of services that hang on others which are made anew."""
+    waiting = [name for name, each in steps.items() if _verb(each) == "replace"]
+    while waiting:
+        anew = waiting.pop()
+        for name, tie in ties.items():
+            if _verb(steps[name]) not in ("keep", "start", "restart"):
+                continue
+            if anew in tie.uses or (dependents_too and anew in tie.after):
+                why = (
+                    "uses its network, its namespaces or its volumes" if anew in tie.uses else "depends on it"
+                )
+                steps[name] = _instead(steps[name], "replace", f"{anew} is made anew, and {name} {why}")
+                waiting.append(name)
+            elif anew in tie.restarts and _verb(steps[name]) == "keep":
+                steps[name] = _instead(steps[name], "restart", f"{anew} is made anew (`restart: true`)")
+
+
+def _verb(steps: Sequence[Step]) -> Verb | None:
+    """What is done to the containers that are there; None where there are none."""
+    first = next((one for one in steps if one.verb in _TO_THOSE_THERE), None)
+    return first.verb if first else None
+
+
+def _instead(steps: Sequence[Step], verb: Verb, why: str) -> list[Step]:
+    return [Step(verb, one.subject, why) if one.verb in _TO_THOSE_THERE else one for one in steps]
 
 
 def _service_steps(wanted: WantedService, there: Sequence[Container]) -> list[Step]:

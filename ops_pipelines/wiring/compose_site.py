@@ -205,7 +205,7 @@ class ComposeSite:
     def tool(self, project: Project | None) -> Compose:
         """Compose; with what a project's variables stand for, where one is given. Raises SecretMissing."""
         if project is None:
-            return Compose(self.target.project, self.directory, self.environ)
+            return Compose(self.target.project, self.directory, self.environ, known=self._known)
         values = self._values(project.references)
         environ = {**self.environ, **project.variables, **values}
         return Compose(project.name, self.directory, environ, tuple(values.values()), self._known)

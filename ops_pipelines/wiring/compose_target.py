@@ -56,14 +56,26 @@ def plan(site: Site, *, to: int | None = None, blue_green: bool | None = None) -
         project, gone = engine.as_it_ran(from_json(earlier.artifact), here.hands())
         title = f"go back to revision {to} of {site.name}"
         notes = (*gone, *revisions.differences(site, earlier))
-    found = engine.plan(title, project, here.hands())
+    found, choice = _planned(here, title, project, blue_green)
     if compose_bluegreen.is_unfinished(here, project):
         notes = (*notes, "a deploy was killed while traffic was moved: this one first settles what it left")
-    found = compose_bluegreen.choose(here, project, found, blue_green).shown(found)
+    found = choice.shown(found)
     if to is None:
         steps = (*(_with_placement(site, step) for step in found.steps), *_tuning(here, project))
         found = replace(found, steps=steps)
     return replace(found, warnings=(*notes, *found.warnings))
+
+
+def _planned(
+    here: ComposeSite, title: str, project: Project, blue_green: bool | None
+) -> tuple[Plan, compose_bluegreen.Choice]:
+    """What is made anew, and what of it goes beside: what depends on that is left alone."""
+    may_move = frozenset(compose_bluegreen.declared(here))
+    planned = engine.plan(title, project, here.hands(), beside=may_move)
+    choice = compose_bluegreen.choose(here, project, planned, blue_green)
+    if may_move != frozenset(choice.rules):
+        planned = engine.plan(title, project, here.hands(), beside=frozenset(choice.rules))
+    return planned, choice
 
 
 def _tuning(here: ComposeSite, project: Project) -> tuple[Step, ...]:
@@ -132,8 +144,7 @@ def deploy(
     standing, limit = before(site), within(site)
     ran = engine.as_it_ran(standing, here.hands())[0] if standing is not None else project
     compose_bluegreen.finish(here, ran, within=limit, fence=fence, progress=progress)
-    planned = engine.plan(f"{reason.capitalize()} {site.name}", project, here.hands())
-    choice = compose_bluegreen.choose(here, project, planned, blue_green)
+    planned, choice = _planned(here, f"{reason.capitalize()} {site.name}", project, blue_green)
 
     def smoke() -> tuple[Finding, ...]:
         asked = asking.answers(site)

@@ -110,7 +110,7 @@ def deploy(
     """
     require_supported(site)
     if to is None:
-        refuse(before_deploy.secret_lengths(site))
+        refuse(before_deploy.findings(site))
     purpose = "deploy" if to is None else f"go back to revision {to}"
     with on(site).reading(site), lease(site, f"{purpose} ({by})") as fence:
         earlier = revisions.read(site, to) if to is not None else None

@@ -54,12 +54,12 @@ def _containers(site: Site, component: str, declared: Component) -> tuple[Place,
     try:
         here = compose_site(site)
         seen = here.docker.reach(here.target.project)
-        local = here.docker.is_local
+        machine = None if here.docker.is_local else here.docker.address.machine or "its machine"
     except OpsError as error:
         return (Place(component, component, "", error.message),)
     port = declared.ports.get(_http_port(declared) or "")
     mine = [one for one in seen if one.service == component]
-    return tuple(_container(component, one, port, _inner(mine, port), local) for one in mine)
+    return tuple(_container(component, one, port, _inner(mine, port), machine) for one in mine)
 
 
 def _inner(containers: Sequence[Reach], port: int | None) -> int | None:
@@ -67,15 +67,24 @@ def _inner(containers: Sequence[Reach], port: int | None) -> int | None:
     return next((one.published[port] for one in containers if port in one.published), port) if port else None
 
 
-def _container(component: str, seen: Reach, port: int | None, inner: int | None, local: bool) -> Place:
-    """By a published port; else, on Linux, by the container's own address, which only its engine's machine reaches."""
+def _container(
+    component: str, seen: Reach, port: int | None, inner: int | None, machine: str | None
+) -> Place:
+    """By a published port; else, on Linux, by the container's own address, which only its engine's machine reaches.
+
+    `machine` is where the engine runs; None: here."""
     if port is None or inner is None:
         return Place(component, seen.container, "", "it declares no port to ask")
-    if not local:
-        return Place(
-            component, seen.container, "", "its engine is another machine; its ports are that machine's"
-        )
     outer = next((out for out, within in seen.published.items() if within == inner), None)
+    if machine is not None:
+        if outer in seen.open:
+            return Place(component, seen.container, f"http://{machine}:{outer}")
+        how = "only reached there" if outer is None else "published for that machine alone"
+        note = (
+            f"its engine is on {machine}, and its port {inner} is {how}: publish it on an address that this machine "
+            "reaches, or ask for the status there"
+        )
+        return Place(component, seen.container, "", note)
     if outer is not None:
         return Place(component, seen.container, f"http://{LOCALHOST}:{outer}")
     if seen.address and platform.system() == "Linux":

@@ -15,8 +15,10 @@ import httpx
 import pytest
 import yaml
 
+from ops_pipelines.adapters.compose import Compose
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.errors import DeployFailed, LeaseHeld, PreflightFailed, RevisionUnknown, UsageError
+from ops_pipelines.policy.compose_ties import remakes_dependents
 from ops_pipelines.wiring import deployments, revisions, snapshots
 from ops_pipelines.wiring.connect import lease
 from ops_pipelines.wiring.site import Site
@@ -121,10 +123,13 @@ def test_a_changed_secret_makes_anew_those_that_receive_it(stand: Stand) -> None
     stand.deploy()
     before = stand.started
     stand.environ["WEB_PASSWORD"] = "another-password-of-length"
-    assert stand.subjects(stand.write()) == {"component/back": "replace", "component/web": "keep"}
+    old = remakes_dependents(Compose(stand.project, stand.folder, stand.environ).version())
+    expected = "replace" if old else "keep"
+    assert stand.subjects(stand.write()) == {"component/back": "replace", "component/web": expected}
     stand.deploy()
     after = stand.started
     assert after[f"{stand.project}-back-1"] != before[f"{stand.project}-back-1"]
+    assert (after[f"{stand.project}-web-1"] != before[f"{stand.project}-web-1"]) is old
     held = stand.docker.run("exec", f"{stand.project}-back-1", "cat", "/run/secrets/pw")
     assert held == "another-password-of-length"
 
@@ -365,3 +370,28 @@ def test_status_asks_a_container_that_publishes_nothing(stand: Stand) -> None:
     assert (row["model"], row["memory"], row["vram"]) == ("llama3:latest", 6_000_000_000, 5_000_000_000)
     [card] = deployments.card_rows(site)
     assert (card["name"], card["used"]) == ("NVIDIA RTX A4500", 8123 << 20)
+
+
+def test_what_hangs_on_another_is_planned_as_compose_does_it(stand: Stand) -> None:
+    quiet = {"image": IMAGE, "init": True, "command": ["sleep", "9999"]}
+    stand.services |= {
+        "side": {**quiet, "network_mode": "service:back"},
+        "memory": {**quiet, "ipc": "service:shared"},
+        "shared": {**quiet, "ipc": "shareable"},
+        "after": {**quiet, "depends_on": ["side"]},
+        "again": {**quiet, "depends_on": {"back": {"condition": "service_healthy", "restart": True}}},
+    }
+    stand.deploy()
+    assert deployments.plan(stand.write()).empty
+    before = stand.started
+    stand.services["back"]["environment"] = {"A": "1"}
+    planned = stand.subjects(stand.write())
+    assert (planned["component/side"], planned["component/memory"]) == ("replace", "keep")
+    stand.deploy()
+    changed = {name for name, started in stand.started.items() if started != before[name]}
+    assert changed == {
+        f"{stand.project}-{subject.removeprefix('component/')}-1"
+        for subject, verb in planned.items()
+        if verb != "keep"
+    }
+    assert deployments.plan(stand.write()).empty

@@ -43,6 +43,15 @@ def test_a_hosted_model_is_asked_with_its_key_and_not_offline(stand: Stand) -> N
         assert (found.ok, found.severity, asked) == (None, "info", [])
 
 
+def test_a_hosted_model_that_refuses_the_key_stops_every_deploy(stand: Stand) -> None:
+    with answering(lambda _path, _body: (401, {})) as (url, _):
+        stand.change(
+            models={"far": {"source": "hosted:mine/embedder", "api": f"{url}/v1", "token": "key", "served_by": "web"}}
+        )  # fmt: skip
+        with pytest.raises(PreflightFailed, match="model far"):
+            deployments.deploy(stand.site, by="dagster")
+
+
 def test_a_mirror_of_the_hub_or_nobody_at_all(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     stand.change(
