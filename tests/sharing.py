@@ -21,6 +21,7 @@ _APART = ("tests/deploy/test_started.py",)
 # The longest first: what is begun last would otherwise run alone at the end.
 _LONG = (
     *_APART, "tests/life/", "test_bluegreen", "data_image", "test_compose", "platform", "real_milvus", "tests/up/",
+    "tests/cluster/",
     "test_up", "killed", "faults", "histories", "database", "collection", "tests/deploy/", "tests/cli/",
 )  # fmt: skip
 
