@@ -59,8 +59,6 @@ class Keeper:
                 self._node.end()
             self._volumes.end()
             self._plane.end()
-            for suffix in (".log", ".lock"):
-                self._path.with_suffix(suffix).unlink(missing_ok=True)
 
     def _let_in(self) -> None:
         user, _ = self._door.accept()
@@ -100,4 +98,7 @@ class Keeper:
 
 
 if __name__ == "__main__":
-    Keeper(Path(sys.argv[1])).run()
+    path = Path(sys.argv[1])
+    Keeper(path).run()
+    for suffix in (".log", ".lock"):  # of one that failed, they are read by who started it
+        path.with_suffix(suffix).unlink(missing_ok=True)
