@@ -24,6 +24,7 @@ from ops_pipelines.settings import load_settings
 from ops_pipelines.wiring import deployments, revisions
 from ops_pipelines.wiring.site import Site, load_fleet
 from tests.declaring import KEYS, backup_in, keys_of
+from tests.defs.kit import failure_of, run_things
 from tests.integration import kill_bluegreen
 from tests.parts import require
 from tests.servers.docker import IMAGE, Docker
@@ -349,8 +350,16 @@ def test_a_quiet_stack_is_probed_and_without_it_goes_back(stand: Stand) -> None:
     stand.rule |= {"probe": f"http://127.0.0.1:{stand.door}/cgi-bin/ask", "automatic": False}
     assert not stand.plan_moves()
     assert stand.plan_moves(blue_green=True)
-    assert stand.deploy(blue_green=True).watched[0].judgement.verdict == "promote"
-    assert answers(stand, "two")
+    site = stand.write()
+    fleet = load_fleet(site.settings)
+    for asked, moved in (("as_declared", False), ("yes", True)):  # as the launchpad of Dagster says it
+        stand.word = asked
+        stand.write()
+        done = run_things(fleet, "web", ["deployment"], {"deployment": {"apply": True, "blue_green": asked}})
+        assert done.success, failure_of(done)
+        [event] = done.get_asset_materialization_events()
+        assert ("traffic" in event.materialization.metadata) is moved
+        assert answers(stand, stand.word)
 
 
 class Relay(http.server.BaseHTTPRequestHandler):
