@@ -9,18 +9,17 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from ops_pipelines.adapters.cachefiles import remember, scan
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines import snapshots
-from ops_pipelines.engines.backup import take_snapshot
-from ops_pipelines.engines.lease import take_lease
-from ops_pipelines.engines.parts.model_cache import ModelCacheSource
-from ops_pipelines.engines.ports import Progress
 from ops_pipelines.policy.layout import Layout
-from ops_pipelines.policy.models import Inventory
+
+if TYPE_CHECKING:
+    from ops_pipelines.engines.ports import Progress
+    from ops_pipelines.policy.models import Inventory
 
 _CACHES = {"ollama": "ollama", "small": "directory"}
 
@@ -37,6 +36,11 @@ def _connect(bucket: str) -> S3Store:
 
 def backup(bucket: str, data: str, state: str) -> dict[str, float]:
     """The lease, the inventory of two model caches, what is new, the proof, the commit."""
+    from ops_pipelines.adapters.cachefiles import remember, scan
+    from ops_pipelines.engines.backup import take_snapshot
+    from ops_pipelines.engines.lease import take_lease
+    from ops_pipelines.engines.parts.model_cache import ModelCacheSource
+
     store, layout = _connect(bucket), Layout("ops")
     scratch = Path(state) / bucket
     read = 0

@@ -1,14 +1,15 @@
-"""What botocore's exceptions mean to a person: the bucket, what was tried, and what mends it."""
+"""What botocore's exceptions mean to a person: the bucket, what was tried, and what mends it.
+
+botocore is imported where one of its exceptions may have come, not before: it takes 0.2 s, and a restore in which
+nothing goes wrong has no need of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
-
-from botocore import exceptions as boto
-from botocore.parsers import ResponseParserError
 
 from ops_pipelines.errors import (
     ChecksumMismatch,
@@ -30,13 +31,17 @@ class _Kind:
     means: str
     remedy: str
 
+    def of(self, place: Place, said: str) -> OpsError:
+        """The error, of one bucket."""
+        means, remedy = (words.format(bucket=place.bucket) for words in (self.means, self.remedy))
+        return self.error(f"{said}: {means}", remedy=remedy)
+
 
 def _kind(codes: str, error: type[OpsError], means: str, remedy: str) -> _Kind:
     return _Kind(frozenset(codes.split()), error, means, remedy)
 
 
 _LOCKED = ("ObjectLocked", "InvalidObjectState")
-_WIRE = boto.ConnectionError | boto.HTTPClientError | boto.ResponseStreamingError | boto.IncompleteReadError
 _CHECK = "check `bucket:`, `endpoint:` and `region:` of the backup"
 _KINDS = (
     _kind(
@@ -121,8 +126,26 @@ def explained(place: Place, action: str, key: str = "") -> Iterator[None]:
     """Raise what botocore raises inside as an error of this project. `action` continues "could not"."""
     try:
         yield
-    except (boto.BotoCoreError, boto.ClientError, ResponseParserError, RecursionError) as error:
+    except OpsError:
+        raise
+    except Exception as error:
+        if not _is_botos(error):
+            raise
         raise translate(error, place, action, key) from error
+
+
+def botos() -> ModuleType:
+    """botocore's exceptions, for an `except`."""
+    from botocore import exceptions
+
+    return exceptions
+
+
+def _is_botos(error: Exception) -> bool:
+    from botocore.parsers import ResponseParserError
+
+    boto = botos()
+    return isinstance(error, boto.BotoCoreError | boto.ClientError | ResponseParserError | RecursionError)
 
 
 def code_of(error: BaseException) -> str:
@@ -138,10 +161,13 @@ def attempts_of(error: BaseException) -> int:
 
 def translate(error: Exception, place: Place, action: str, key: str = "") -> OpsError:
     """The error of this project for one of botocore's."""
-    what = f"could not {action}{f' {key}' if key else ''} in {place}"
-    if isinstance(error, boto.ClientError):
-        return _answered(error, place, what)
-    return _unanswered(error, place, what)
+    what = _what(place, action, key)
+    answered = isinstance(error, botos().ClientError)
+    return _answered(error, place, what) if answered else _unanswered(error, place, what)
+
+
+def _what(place: Place, action: str, key: str) -> str:
+    return f"could not {action}{f' {key}' if key else ''} in {place}"
 
 
 def is_locked(code: str, message: str) -> bool:
@@ -152,7 +178,8 @@ def is_locked(code: str, message: str) -> bool:
 
 def missing(place: Place, action: str, key: str) -> OpsError:
     """The error for an object that is not there."""
-    return translate(boto.ClientError({"Error": {"Code": "NoSuchKey"}}, ""), place, action, key)
+    kind = next(kind for kind in _KINDS if kind.error is ObjectMissing)
+    return kind.of(place, f"{_what(place, action, key)}: the store answered NoSuchKey")
 
 
 def _answered(error: Any, place: Place, what: str) -> OpsError:
@@ -163,10 +190,7 @@ def _answered(error: Any, place: Place, what: str) -> OpsError:
     said = f"{what}: the store answered {code or status}"
     for kind in _KINDS:
         if code in kind.codes:
-            return kind.error(
-                f"{said}: {kind.means.format(bucket=place.bucket)}",
-                remedy=kind.remedy.format(bucket=place.bucket),
-            )
+            return kind.of(place, said)
     if "html" in metadata.get("HTTPHeaders", {}).get("content-type", ""):
         return _no_s3(place, what)
     if status >= 500:
@@ -183,6 +207,12 @@ def _answered(error: Any, place: Place, what: str) -> OpsError:
 
 
 def _unanswered(error: Exception, place: Place, what: str) -> OpsError:
+    from botocore.parsers import ResponseParserError
+
+    boto = botos()
+    wire = (
+        boto.ConnectionError | boto.HTTPClientError | boto.ResponseStreamingError | boto.IncompleteReadError
+    )
     if isinstance(
         error, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
     ):
@@ -195,7 +225,7 @@ def _unanswered(error: Exception, place: Place, what: str) -> OpsError:
             f"{what}: the TLS connection failed ({_short(error)})",
             remedy="give the authority's certificate as `ca_bundle`, or correct http/https in `endpoint:`",
         )
-    if isinstance(error, _WIRE):
+    if isinstance(error, wire):
         return Unreachable(
             f"{what}: {place.endpoint} does not answer ({_short(error)})",
             remedy="check that the store runs, and that `endpoint:` names its host and S3 port",

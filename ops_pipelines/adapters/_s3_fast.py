@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from obstore.store import S3Store as Native
 
 _FAILED = "obstore could not"
+_SIGNED = timedelta(hours=1)
+_PAGE = 1000
+"""Objects that a store lists in one answer."""
 
 
 class FastFailedError(Exception):
@@ -45,7 +48,7 @@ class Opened:
             raise FastFailedError("an answer is incomplete")
         return content
 
-    def pieces(self, size: int) -> Iterator[bytes]:
+    def pieces(self, size: int) -> Iterator[memoryview]:
         """All of it, in pieces of about `size` bytes. Raises FastFailedError where it breaks."""
         pieces = iter(self.answer.stream(min_chunk_size=size))
         while True:
@@ -55,7 +58,7 @@ class Opened:
                 raise FastFailedError(_FAILED) from error
             if piece is None:
                 return
-            yield bytes(piece)
+            yield memoryview(piece)
 
 
 class Fast:
@@ -74,6 +77,7 @@ class Fast:
         """Write a small object with its SHA-256, which the store checks. Raises FastFailedError."""
         import obstore
 
+        self._count()
         try:
             obstore.put(self._native(), key, body, use_multipart=False)
         except Exception as error:
@@ -94,9 +98,33 @@ class Fast:
             raise FastFailedError("an answer without ETag")
         return Opened(meta["e_tag"], meta["size"], meta["last_modified"], answer)
 
+    def signed(self, key: str) -> str:
+        """A URL by which the object may be read for an hour. Raises FastFailedError."""
+        import obstore
+
+        try:
+            return obstore.sign(self._native(), "GET", key, _SIGNED)
+        except Exception as error:
+            raise FastFailedError(_FAILED) from error
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int, str, datetime]]:
+        """(key, bytes, ETag, modified) of objects below a `prefix` that ends with a slash. Raises FastFailedError."""
+        import obstore
+
+        try:
+            for page in obstore.list(self._native(), prefix, chunk_size=_PAGE):
+                self._count()
+                for one in page:
+                    if one["e_tag"] is None:
+                        raise FastFailedError("an object without ETag")
+                    yield one["path"], one["size"], one["e_tag"], one["last_modified"]
+        except Exception as error:
+            raise FastFailedError(_FAILED) from error
+
     def _ask(self, key: str, options: Any) -> tuple[Any, Any]:
         import obstore
 
+        self._count()
         try:
             answer = obstore.get(self._native(), key, options=options)
             return answer, answer.meta
@@ -113,9 +141,12 @@ class Fast:
         except Exception as error:
             raise FastFailedError(_FAILED) from error
 
-    def _native(self) -> Native:
+    def _count(self) -> None:
         with self._lock:
             self.requests += 1
+
+    def _native(self) -> Native:
+        with self._lock:
             if self._made is None:
                 self._made = _make(self._connection, self._bucket, self._encryption)
             return self._made

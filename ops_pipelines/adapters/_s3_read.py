@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from ops_pipelines.adapters._s3_client import Encryption
 from ops_pipelines.adapters._s3_errors import Place, explained, missing
 from ops_pipelines.adapters._s3_fast import Fast, FastFailedError, FastMissingError, Opened
+from ops_pipelines.adapters._s3_plain import WORTH, Plain
 from ops_pipelines.adapters._s3_rate import Rate
 from ops_pipelines.errors import StoreError, Unreachable
 from ops_pipelines.policy.store import ObjectInfo
@@ -34,8 +36,9 @@ class Reader:
 
     def __init__(
         self,
-        client: S3Client,
+        client: Callable[[], S3Client],
         fast: Fast,
+        plain: Plain,
         place: Place,
         *,
         ranges: int,
@@ -44,6 +47,7 @@ class Reader:
     ) -> None:
         self._client = client
         self._fast = fast
+        self._plain = plain
         self._place = place
         self._ranges = min(ranges, _MOST_RANGES)
         self._rate = rate
@@ -62,13 +66,22 @@ class Reader:
         else:
             return content, ObjectInfo(key, opened.size, opened.etag, opened.modified)
         with explained(self._place, "read", key):
-            answer = self._client.get_object(Bucket=self._place.bucket, Key=key, **self._encryption.reading)
+            answer = self._client().get_object(Bucket=self._place.bucket, Key=key, **self._encryption.reading)
             content = answer["Body"].read()
         modified = answer["LastModified"].astimezone(UTC)
         return content, ObjectInfo(key, len(content), answer["ETag"], modified)
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Content of an object in pieces of at most 8 MiB. Raises ObjectMissing before the first piece."""
+        return map(bytes, self.pieces(key, 0))
+
+    def pieces(self, key: str, size: int) -> Iterator[bytes | memoryview]:
+        """The same, where a piece holds good only until the next is asked for. `size` is what it should have: large
+        objects are read in another way than small ones."""
+        if size >= WORTH and self._plain.usable:
+            with suppress(FastFailedError):
+                flow = self._plain.open(key)
+                return self._as_it_comes(key, flow.etag, flow.size, flow.pieces)
         try:
             opened = self._fast.open(key)
         except FastMissingError as error:
@@ -76,23 +89,27 @@ class Reader:
         except FastFailedError:
             pass
         else:
-            return self._as_it_comes(key, opened) if opened.size <= WHOLE else self._by_ranges(key, opened)
+            if opened.size > WHOLE:
+                return self._by_ranges(key, opened)
+            return self._as_it_comes(key, opened.etag, opened.size, opened.pieces(BLOCK))
         with explained(self._place, "read", key):
-            answer = self._client.get_object(Bucket=self._place.bucket, Key=key, **self._encryption.reading)
+            answer = self._client().get_object(Bucket=self._place.bucket, Key=key, **self._encryption.reading)
         return self._in_line(key, answer["ETag"], answer["ContentLength"], 0, answer["Body"])
 
-    def _as_it_comes(self, key: str, opened: Opened) -> Iterator[bytes]:
+    def _as_it_comes(
+        self, key: str, etag: str, size: int, pieces: Iterator[memoryview]
+    ) -> Iterator[bytes | memoryview]:
         """One answer, piece by piece: the least work. Where it breaks, the rest is read in line."""
         done = 0
         try:
-            for piece in opened.pieces(BLOCK):
+            for piece in pieces:
                 self._rate.take(len(piece))
                 done += len(piece)
                 yield piece
         except FastFailedError:
             pass
-        if done < opened.size:
-            yield from self._in_line(key, opened.etag, opened.size, done, None)
+        if done < size:
+            yield from self._in_line(key, etag, size, done, None)
 
     def _by_ranges(self, key: str, opened: Opened) -> Iterator[bytes]:
         """Some ranges at once, given in order. What fails is read in line from there."""
@@ -128,7 +145,7 @@ class Reader:
             try:
                 with explained(self._place, "read", key):
                     if body is None:
-                        body = self._client.get_object(
+                        body = self._client().get_object(
                             Bucket=self._place.bucket, Key=key, Range=f"bytes={done}-", IfMatch=etag,
                             **self._encryption.reading,
                         )["Body"]  # fmt: skip

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
 from ops_pipelines.adapters._s3_client import Encryption
+from ops_pipelines.adapters._s3_errors import botos
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -51,7 +50,7 @@ def sent_before(
     Raises botocore's errors; credentials that may not list uploads go on with none."""
     try:
         found = client.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
-    except ClientError as error:
+    except botos().ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] in (403, 501):
             return Begun()
         raise
@@ -79,7 +78,7 @@ def _parts(
                     return None
                 stored = part.get("ChecksumSHA256")
                 parts[number] = Sent(part["ETag"], base64.b64decode(stored).hex() if stored else None)
-    except ClientError as error:
+    except botos().ClientError as error:
         if error.response.get("Error", {}).get("Code") == "NoSuchUpload":
             return None
         raise

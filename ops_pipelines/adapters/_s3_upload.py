@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
 from ops_pipelines.adapters._s3_body import BLOCK, AlteredError, FileBody
 from ops_pipelines.adapters._s3_client import Encryption
-from ops_pipelines.adapters._s3_errors import Place, attempts_of, code_of, explained, translate
+from ops_pipelines.adapters._s3_errors import Place, attempts_of, botos, code_of, explained, translate
 from ops_pipelines.adapters._s3_fast import Fast, FastFailedError
 from ops_pipelines.adapters._s3_rate import Rate
 from ops_pipelines.adapters._s3_resume import Sent, sent_before
@@ -49,7 +48,7 @@ class Uploader:
     """Sends files to one bucket, for many threads. It holds a block of a file for each request, not more."""
 
     def __init__(
-        self, client: S3Client, bulk: Callable[[], S3Client], fast: Fast, place: Place, *,
+        self, client: Callable[[], S3Client], bulk: Callable[[], S3Client], fast: Fast, place: Place, *,
         whole: int = WHOLE, part: int = PART, threads: int = THREADS, rate: Rate | None = None,
         encryption: Encryption | None = None,
     ) -> None:  # fmt: skip
@@ -83,7 +82,7 @@ class Uploader:
                 else:
                     self._put_parts(key, path, file.fileno(), size, sha256, progress)
         except OSError as error:
-            if isinstance(error, BotoCoreError):
+            if isinstance(error, botos().BotoCoreError):
                 raise
             raise StoreError(
                 f"could not read {path} for the upload ({error.strerror or error})",
@@ -98,7 +97,7 @@ class Uploader:
             self._fast.put(key, body)
         except FastFailedError:
             with explained(self._place, "write", key):
-                self._client.put_object(
+                self._client().put_object(
                     Bucket=self._place.bucket, Key=key, Body=body, ChecksumSHA256=_base64(sha256),
                     **self._encryption.writing,
                 )  # fmt: skip
@@ -121,7 +120,7 @@ class Uploader:
         """Hash part after part, and let threads send each from the file, which lies in memory still."""
         step = max(self._part, _megabytes(size / _MOST_PARTS))
         with explained(self._place, "look for a begun upload of", key):
-            begun = sent_before(self._client, self._place.bucket, key, size, step, self._encryption)
+            begun = sent_before(self._client(), self._place.bucket, key, size, step, self._encryption)
         upload = begun.upload or self._begin(key)
         running: list[Future[CompletedPartTypeDef]] = []
         try:
@@ -151,15 +150,15 @@ class Uploader:
             wait(running)
             if isinstance(error, ChecksumMismatch | AlteredError):
                 # What was sent is worth nothing. All else is gone on with by the next try, or swept.
-                with suppress(BotoCoreError, ClientError):
-                    self._client.abort_multipart_upload(Bucket=self._place.bucket, Key=key, UploadId=upload)
+                with suppress(botos().BotoCoreError, botos().ClientError):
+                    self._client().abort_multipart_upload(Bucket=self._place.bucket, Key=key, UploadId=upload)
             if isinstance(error, AlteredError):
                 raise _altered(path, sha256) from error
             raise
 
     def _begin(self, key: str) -> str:
         with explained(self._place, "begin the upload of", key):
-            answer = self._client.create_multipart_upload(
+            answer = self._client().create_multipart_upload(
                 Bucket=self._place.bucket, Key=key, ChecksumAlgorithm="SHA256", **self._encryption.writing
             )
             return answer["UploadId"]
@@ -189,11 +188,11 @@ class Uploader:
     def _complete(self, key: str, upload: str, parts: list[CompletedPartTypeDef]) -> None:
         with explained(self._place, "complete the upload of", key):
             try:
-                self._client.complete_multipart_upload(
+                self._client().complete_multipart_upload(
                     Bucket=self._place.bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts},
                     **self._encryption.reading,
                 )  # fmt: skip
-            except ClientError as error:
+            except botos().ClientError as error:
                 # The first answer may have been lost after the work was done.
                 if (
                     code_of(error) != "NoSuchUpload"
@@ -203,7 +202,7 @@ class Uploader:
                     raise
 
     def _is_there(self, key: str, parts: list[CompletedPartTypeDef]) -> bool:
-        head = self._client.head_object(
+        head = self._client().head_object(
             Bucket=self._place.bucket, Key=key, ChecksumMode="ENABLED", **self._encryption.reading
         )
         return head.get("ChecksumSHA256") == composite([part["ChecksumSHA256"] for part in parts])
@@ -235,11 +234,11 @@ class Uploader:
             try:
                 bulk.put_object(Bucket=self._place.bucket, Key=key, Body=b"a wrong write, on purpose",
                                 ChecksumSHA256=wrong, **self._encryption.writing)  # fmt: skip
-            except ClientError as error:
+            except botos().ClientError as error:
                 if isinstance(translate(error, self._place, "write", key), ChecksumMismatch):
                     return True
                 raise
-            self._client.delete_object(Bucket=self._place.bucket, Key=key)
+            self._client().delete_object(Bucket=self._place.bucket, Key=key)
         return False
 
 

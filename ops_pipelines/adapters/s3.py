@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from ops_pipelines.adapters._s3_client import Connection, Encryption, client, requests_of
-from ops_pipelines.adapters._s3_errors import Place, attempts_of, code_of, explained, is_locked, translate
-from ops_pipelines.adapters._s3_facts import facts, try_parts, try_wrong_digest
-from ops_pipelines.adapters._s3_fast import Fast
+from ops_pipelines.adapters._s3_errors import (
+    Place,
+    attempts_of,
+    botos,
+    code_of,
+    explained,
+    is_locked,
+    translate,
+)
+from ops_pipelines.adapters._s3_fast import Fast, FastFailedError
+from ops_pipelines.adapters._s3_plain import Plain
 from ops_pipelines.adapters._s3_probe import probe_bucket
 from ops_pipelines.adapters._s3_rate import Rate
 from ops_pipelines.adapters._s3_read import Reader, full_digest
@@ -23,7 +31,7 @@ from ops_pipelines.policy.plan import Finding
 from ops_pipelines.policy.store import ObjectInfo
 
 if TYPE_CHECKING:
-    pass
+    from mypy_boto3_s3.client import S3Client
 
 __all__ = ["Encryption", "S3Store"]
 
@@ -47,21 +55,25 @@ class S3Store:
     ) -> None:
         """`parallel` is for parts and ranges of one object, `bandwidth` in bytes a second for all that is sent, and
         again for all that is read. `conditional` False is for a store without conditional writes: conditions are
-        looked at before a write and after it, which another writer may slip through. Raises botocore's errors,
-        and ValueError where the endpoint is no URL."""
-        self._client = client(connection)
+        looked at before a write and after it, which another writer may slip through. Raises ValueError where the
+        endpoint is no URL."""
+        connection.require_url()
+        self._connection = connection
         self._bucket = bucket
         self._place = Place(bucket, connection.endpoint or "Amazon S3")
         self._encryption = encryption or Encryption()
         self._fast = Fast(connection, bucket, self._encryption)
+        self._plain = Plain(connection, self._encryption, self._fast.signed)
         self._uploader = Uploader(
-            self._client, lambda: client(connection, signs_content=False), self._fast, self._place,
+            lambda: self._client, lambda: client(connection, signs_content=False), self._fast, self._place,
             whole=whole, part=part, threads=parallel, rate=Rate(bandwidth), encryption=self._encryption,
         )  # fmt: skip
         self._reader = Reader(
-            self._client, self._fast, self._place,
+            lambda: self._client, self._fast, self._plain, self._place,
             ranges=parallel, rate=Rate(bandwidth), encryption=self._encryption,
         )  # fmt: skip
+        self._made: S3Client | None = None
+        self._lock = Lock()
         self._conditional = conditional
         self._bucket_seen = False
 
@@ -117,11 +129,10 @@ class S3Store:
                 remedy="correct `ca_bundle:` of the stack's backup",
             )
         try:
-            with explained(place, "connect to the store for work"):
-                return cls(
-                    connection, bucket, encryption=encryption, parallel=parallel, bandwidth=bandwidth,
-                    whole=whole, part=part, conditional=conditional,
-                )  # fmt: skip
+            return cls(
+                connection, bucket, encryption=encryption, parallel=parallel, bandwidth=bandwidth,
+                whole=whole, part=part, conditional=conditional,
+            )  # fmt: skip
         except ValueError as error:
             raise StoreError(
                 f"no store can be reached at {place.endpoint!r}: {error}",
@@ -136,7 +147,17 @@ class S3Store:
     @property
     def requests(self) -> int:
         """How many requests were sent, by all stores that share this one's connection."""
-        return self._fast.requests + requests_of(self._client)
+        slow = requests_of(self._made) if self._made else 0
+        return self._fast.requests + self._plain.requests + slow
+
+    @property
+    def _client(self) -> S3Client:
+        """botocore's client, made at its first use. Raises StoreError, Refused."""
+        with self._lock:
+            if self._made is None:
+                with explained(self._place, "connect to the store for work"):
+                    self._made = client(self._connection)
+            return self._made
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """Write a small object and return its ETag. Raises PreconditionFailed where the condition lost."""
@@ -153,7 +174,7 @@ class S3Store:
                     Bucket=self._bucket, Key=key, Body=body, ChecksumSHA256=checksum(body), **condition,
                     **self._encryption.writing,
                 )  # fmt: skip
-            except ClientError as error:
+            except botos().ClientError as error:
                 if not condition:
                     raise
                 etag = self._lost_answer(error, key, body)
@@ -184,7 +205,7 @@ class S3Store:
             remedy="look at who else works on this bucket: `conditional_writes: none` allows nobody else",
         )
 
-    def _lost_answer(self, error: ClientError, key: str, body: bytes) -> str | None:
+    def _lost_answer(self, error: Exception, key: str, body: bytes) -> str | None:
         """ETag, where a repeated write lost only against itself: its first answer had gone astray."""
         lost = translate(error, self._place, "write", key)
         if not isinstance(lost, PreconditionFailed) or not attempts_of(error):
@@ -216,19 +237,24 @@ class S3Store:
         """
         return self._reader.stream(key)
 
+    def pieces(self, key: str, size: int) -> Iterator[bytes | memoryview]:
+        """The same for whoever hashes or writes at once: a piece holds good only until the next is asked for. `size`
+        is what the object should have: large ones are read in another way than small ones."""
+        return self._reader.pieces(key, size)
+
     def head(self, key: str) -> ObjectInfo | None:
         """Size, ETag, time and stored SHA-256 of an object, or None where it is not there."""
         try:
             answer = self._client.head_object(
                 Bucket=self._bucket, Key=key, ChecksumMode="ENABLED", **self._encryption.reading
             )
-        except ClientError as error:
+        except botos().ClientError as error:
             if code_of(error) in ("404", "NoSuchKey"):
                 # A HEAD has no words: the object may be missing, or the bucket.
                 self._check_bucket()
                 return None
             raise translate(error, self._place, "look at", key) from error
-        except BotoCoreError as error:
+        except botos().BotoCoreError as error:
             raise translate(error, self._place, "look at", key) from error
         return ObjectInfo(
             key=key,
@@ -240,8 +266,24 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose keys begin with `prefix`, in order of their keys."""
+        last = ""
+        if prefix.endswith("/"):
+            with suppress(FastFailedError):
+                for key, size, etag, modified in self._fast.list(prefix):
+                    yield ObjectInfo(key=key, size=size, etag=etag, modified=modified)
+                    last = key
+                self._bucket_seen = True
+                return
+        yield from self.list_exactly(prefix, after=last)
+
+    def list_exactly(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """The same from the first key after `after`, whatever the keys are: obstore, by which `list` asks where it can,
+        gives a key that ends with a slash without it."""
+        start: dict[str, Any] = {"StartAfter": after} if after else {}
         with explained(self._place, "list", prefix or "all objects"):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix, **start
+            )
             for page in pages:
                 self._bucket_seen = True
                 for item in page.get("Contents", ()):
@@ -266,7 +308,7 @@ class S3Store:
                 if is_locked(refused.get("Code", ""), refused.get("Message", "")):
                     locked.append(refused.get("Key", ""))
                 elif refused.get("Code") != "NoSuchKey":
-                    reason = ClientError({"Error": refused}, "DeleteObjects")
+                    reason = botos().ClientError({"Error": refused}, "DeleteObjects")
                     problem = translate(reason, self._place, "delete", refused.get("Key", ""))
                     raise StoreError(problem.message, remedy=problem.remedy) from reason
         if locked:
@@ -290,7 +332,7 @@ class S3Store:
         with explained(self._place, "abort the upload of", key):
             try:
                 self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
-            except ClientError as error:
+            except botos().ClientError as error:
                 if code_of(error) != "NoSuchUpload":
                     raise
 
@@ -314,7 +356,7 @@ class S3Store:
             with explained(self._place, "create the bucket"):
                 try:
                     self._client.create_bucket(Bucket=self._bucket, **self._location())
-                except ClientError as error:
+                except botos().ClientError as error:
                     if code_of(error) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                         raise
                     self._check_bucket()
@@ -328,14 +370,20 @@ class S3Store:
 
     def try_parts(self, key: str) -> None:
         """Begin an upload in parts, send one, find it in the list, drop it. Raises what the store answers."""
+        from ops_pipelines.adapters._s3_facts import try_parts
+
         try_parts(self._client, self._place, key, self._encryption)
 
     def try_wrong_digest(self, key: str) -> None:
         """Write content that its SHA-256 contradicts. Raises StoreError where the store takes it."""
+        from ops_pipelines.adapters._s3_facts import try_wrong_digest
+
         try_wrong_digest(self._client, self._place, key, self._encryption)
 
     def facts(self) -> Iterator[Finding]:
         """Whether the bucket keeps old versions, and whether it locks objects; never raises."""
+        from ops_pipelines.adapters._s3_facts import facts
+
         return facts(self._client, self._place)
 
     def _location(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class S3Objects:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose keys begin with `prefix`, in order of their keys."""
-        return self._store.list(prefix)
+        return self._store.list_exactly(prefix)
 
     def head(self, key: str) -> tuple[ObjectInfo, Headers] | None:
         """What the store says of an object, or None where it is not there."""

@@ -18,7 +18,7 @@ from ops_pipelines.engines._backup_capture import capture_part
 from ops_pipelines.engines._backup_commit import commit
 from ops_pipelines.engines._backup_store import Into, Tally
 from ops_pipelines.engines._blobs import WORKERS, listed_sizes
-from ops_pipelines.engines.hooks import hold_nothing
+from ops_pipelines.engines._hold import hold_nothing
 from ops_pipelines.engines.ports import Clock, Fence, Guard, Hold, ObjectStore, PartSource, Progress, silent
 from ops_pipelines.errors import PartChanged, PartFailed
 from ops_pipelines.policy.fingerprints import Fingerprints

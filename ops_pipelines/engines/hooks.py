@@ -10,13 +10,14 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import structlog
 
+from ops_pipelines.engines._hold import Nothing
 from ops_pipelines.engines._journal import write_durably
 from ops_pipelines.engines.ports import Clock, Guard
 from ops_pipelines.errors import OpsError, PartFailed
@@ -27,21 +28,6 @@ log = structlog.get_logger()
 
 RunHook = Callable[[Hook], None]
 """Run one hook within its time limit. Raises OpsError, with what it printed and without the values of secrets."""
-
-
-class Nothing:
-    """A Guard that holds nothing."""
-
-    quiesced = False
-    runs: tuple[HookRun, ...] = ()
-
-    def release(self) -> None:
-        """There is nothing to let go."""
-
-
-def hold_nothing(key: str) -> nullcontext[Nothing]:  # noqa: ARG001 - asked of every part
-    """The `hold` of a stack without hooks."""
-    return nullcontext(Nothing())
 
 
 @dataclass

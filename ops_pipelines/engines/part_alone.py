@@ -13,8 +13,8 @@ import structlog
 
 from ops_pipelines.engines._backup_store import Into, Tally
 from ops_pipelines.engines._blobs import WORKERS, listed_sizes
+from ops_pipelines.engines._hold import Nothing, hold_nothing
 from ops_pipelines.engines.backup import _Parts
-from ops_pipelines.engines.hooks import Nothing, hold_nothing
 from ops_pipelines.engines.ports import Clock, Fence, ObjectStore, PartSource, Progress
 from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.manifest import Part

@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from ops_pipelines.policy.bluegreen import Look
-from ops_pipelines.policy.bluegreen_project import LiveFile
 from ops_pipelines.policy.manifest import FileEntry, FolderEntry, HookRun, Part
 from ops_pipelines.policy.models import Inventory, WantedModel
 from ops_pipelines.policy.plan import Finding, Step
@@ -20,6 +18,8 @@ from ops_pipelines.policy.store import ObjectInfo
 from ops_pipelines.policy.vectors import CollectionSchema, CollectionState
 
 if TYPE_CHECKING:  # it brings numpy and pyarrow: 0.4 s that a command about nothing of the kind need not wait
+    from ops_pipelines.policy.bluegreen import Look
+    from ops_pipelines.policy.bluegreen_project import LiveFile
     from ops_pipelines.policy.rowcolumns import Batch
 
 Clock = Callable[[], datetime]
@@ -67,6 +67,12 @@ class ObjectStore(Protocol):
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Content of an object in pieces of at most 8 MiB. Raises ObjectMissing before the first piece."""
+        ...
+
+    def pieces(self, key: str, size: int) -> Iterator[bytes | memoryview]:
+        """The same for whoever hashes or writes at once: a piece holds good only until the next is asked for.
+
+        `size` is what the object should have."""
         ...
 
     def head(self, key: str) -> ObjectInfo | None:

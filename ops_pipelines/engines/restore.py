@@ -100,7 +100,7 @@ def restore(
     keep = {one.place for one in staged.values()}
     if into is not None and pending:
         keep = {entry.place for entry in pending.waiting}
-    fetch = fetcher(store, layout, manifest.snapshot)
+    fetch = fetcher(store, layout, manifest.snapshot, each_on_disk=False)
     try:
         for part in todo:
             if part.key in staged:

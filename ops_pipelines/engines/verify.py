@@ -120,7 +120,7 @@ def _hash_all(
             return None
         seen, size = hashlib.sha256(), 0
         try:
-            for piece in store.stream(layout.blob(digest)):
+            for piece in store.pieces(layout.blob(digest), wanted[digest]):
                 seen.update(piece)
                 size += len(piece)
                 with lock:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ops_pipelines.errors import UsageError
 from ops_pipelines.policy.models import ModelScheme, WantedModel
-from ops_pipelines.stack.data import Model
+
+if TYPE_CHECKING:  # it brings pydantic: 0.2 s that the inventory of a cache need not wait
+    from ops_pipelines.stack.data import Model
+
 
 OLLAMA_HOST = "registry.ollama.ai"
 OLLAMA_NAMESPACE = "library"

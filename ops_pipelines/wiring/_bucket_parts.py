@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from threading import Lock
 from typing import Any
 
 from ops_pipelines.engines._blobs import disk_error, file_digest, in_parallel
+from ops_pipelines.engines.parts._folders import sync_all, sync_folder
 from ops_pipelines.engines.parts._volume_stage import VolumeStager
 from ops_pipelines.engines.ports import Fetch, Progress
 from ops_pipelines.errors import UsageError
@@ -56,10 +56,11 @@ def write_part(
             VolumeStager(draft, None, fetch, progress).fill(part.files, part.folders)
         else:
             _bring(part, draft, fetch, progress)
+        sync_all(draft)
         if place.exists():
             place.rmdir()  # empty, or this fails
         draft.rename(place)
-        _settle(place.parent)
+        sync_folder(place.parent)
     except OSError as error:
         raise disk_error(error, place, part.size) from error
     return {"part": part.key, "files": len(part.files), "bytes": part.size, "folder": str(place)}
@@ -78,7 +79,7 @@ def _bring(part: Part, draft: Path, fetch: Fetch, progress: Progress) -> None:
             done += entry.size
             progress(f"restore {part.key}", done, part.size, "bytes")
 
-    in_parallel(one, part.files)
+    in_parallel(one, sorted(part.files, key=lambda entry: -entry.size))
 
 
 def _is_there(path: Path, entry: FileEntry) -> bool:
@@ -86,11 +87,3 @@ def _is_there(path: Path, entry: FileEntry) -> bool:
     if entry.link is not None or path.is_symlink() or not path.is_file():
         return False
     return path.stat().st_size == entry.size and file_digest(path) == entry.sha256
-
-
-def _settle(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,6 +1,7 @@
 """A bucket and its credentials, and nothing else: list, verify and restore on an empty machine.
 
-No stack file is read. What is restored is files: each part in a folder of its own, `<into>/<kind>/<name>`, with
+No stack file is read, and what only stacks need is not imported: a restore begins half a second earlier. What is
+restored is files: each part in a folder of its own, `<into>/<kind>/<name>`, with
 the modes and links that it had. A part is there whole or not at all.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -35,12 +36,10 @@ from ops_pipelines.policy.layout import Layout
 from ops_pipelines.policy.manifest import Manifest, Part
 from ops_pipelines.policy.plan import Finding, Plan, Step
 from ops_pipelines.settings import Settings
-from ops_pipelines.stack.references import SecretRef, resolve
-from ops_pipelines.wiring import needed_secrets
 from ops_pipelines.wiring._bucket_parts import chosen_parts, destination, free_bytes, write_part
-from ops_pipelines.wiring.connect import bucket_credentials
-from ops_pipelines.wiring.encryption import identity_texts, unopened
-from ops_pipelines.wiring.models import Held
+
+if TYPE_CHECKING:
+    from ops_pipelines.wiring.models import Held
 
 log = structlog.get_logger()
 
@@ -56,7 +55,13 @@ class OpenBucket:
     @property
     def opener(self) -> AgeOpener:
         """The private keys that are here, for what is encrypted."""
-        return AgeOpener(lambda: identity_texts(self.settings) if self.settings else [])
+
+        def texts() -> list[str]:
+            from ops_pipelines.wiring.encryption import identity_texts
+
+            return identity_texts(self.settings) if self.settings else []
+
+        return AgeOpener(texts)
 
 
 def open_bucket(url: str, endpoint: str | None, region: str, settings: Settings) -> OpenBucket:
@@ -65,6 +70,8 @@ def open_bucket(url: str, endpoint: str | None, region: str, settings: Settings)
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; without them, the machine's own AWS
     credentials. Raises UsageError where the URL names no bucket, or one key comes without the other.
     """
+    from ops_pipelines.wiring.connect import bucket_credentials
+
     parts = urlsplit(url)
     if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
         raise UsageError("--bucket names no bucket", remedy="write it as s3://NAME or s3://NAME/PREFIX")
@@ -124,6 +131,9 @@ def plan_restore(
     """Which folders `restore` would make, and how many bytes it would bring. Nothing is written.
 
     Raises UsageError for a part that is not in the snapshot or a folder that is not empty."""
+    from ops_pipelines.wiring import needed_secrets
+    from ops_pipelines.wiring.encryption import unopened
+
     manifest = _manifest(opened, stack, snapshot)
     chosen = chosen_parts(manifest, parts)
     steps = tuple(
@@ -161,11 +171,7 @@ def restore(
         if part.recipients:
             opened.opener.require(part.recipients, part.key)
         destination(into, part)
-    secrets = _needed_secrets(opened, manifest, chosen, allow_wrong)
-    # Files do no harm without the secret: one that is not set here is told, one that is another is refused.
-    needed_secrets.require([one for one in secrets if one.ok is False])
-    for words in needed_secrets.warnings(secrets):
-        log.warning("secret", stack_name=stack, found=words)
+    _compare_secrets(opened, manifest, chosen, allow_wrong)
     free, needed = free_bytes(into), sum(part.size for part in chosen)
     if free is not None and needed > free:
         raise PartFailed(
@@ -173,7 +179,7 @@ def restore(
             remedy="free some space, choose a folder on another disk, or restore fewer parts (--part)",
         )
     _require_blobs(opened, replace(manifest, parts=tuple(chosen)))
-    fetch = fetcher(opened.store, opened.layout, manifest.snapshot)
+    fetch = fetcher(opened.store, opened.layout, manifest.snapshot, each_on_disk=False)
     if any(part.recipients for part in chosen):
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
     return [
@@ -189,6 +195,20 @@ def restore(
     ]
 
 
+def _compare_secrets(
+    opened: OpenBucket, manifest: Manifest, parts: Sequence[Part], allowed: Collection[str]
+) -> None:
+    """Files do no harm without the secret: one that is not set here is told, one that is another is refused."""
+    found = _needed_secrets(opened, manifest, parts, allowed)
+    if not found:
+        return
+    from ops_pipelines.wiring import needed_secrets
+
+    needed_secrets.require([one for one in found if one.ok is False])
+    for words in needed_secrets.warnings(found):
+        log.warning("secret", stack_name=manifest.stack, found=words)
+
+
 def _needed_secrets(
     opened: OpenBucket, manifest: Manifest, parts: Sequence[Part], allowed: Collection[str]
 ) -> tuple[Finding, ...]:
@@ -196,6 +216,8 @@ def _needed_secrets(
     environ = opened.settings.environ if opened.settings else {}
 
     def value(name: str, reference: str | None) -> str:
+        from ops_pipelines.stack.references import SecretRef, resolve
+
         if reference is None:
             raise SecretMissing(f"nothing says where {name} was kept", remedy="")
         return resolve(SecretRef.parse(reference), environ, Path.cwd()).get_secret_value()
@@ -205,6 +227,8 @@ def _needed_secrets(
 
 def held(opened: OpenBucket, stack: str, snapshot: str) -> Held:
     """A snapshot whose single models are asked for. Raises SnapshotUnknown, SnapshotDamaged, FormatTooNew."""
+    from ops_pipelines.wiring.models import Held
+
     return Held.of(_manifest(opened, stack, snapshot), opened.store, opened.layout, opened.opener)
 
 

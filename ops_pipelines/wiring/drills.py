@@ -101,7 +101,7 @@ def _run(
             manifest,
             targets,
             places=lambda part: _place(part, folder),
-            fetch=fetcher(object_store(site), layout(site), manifest.snapshot),
+            fetch=fetcher(object_store(site), layout(site), manifest.snapshot, each_on_disk=False),
             serve=(lambda caches: serve(site, manifest, caches, full=full)) if ask_models else None,
             ask=lambda server, model, name, place, texts: ask(
                 server, served_name(site, model), vector_store(site, name), place, texts

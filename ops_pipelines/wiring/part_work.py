@@ -168,7 +168,7 @@ def _plan(work: Work, arguments: Mapping[str, Any]) -> Any:
 
 def _stage(work: Work, arguments: Mapping[str, Any]) -> Any:
     work.fence.check()
-    fetch = fetcher(object_store(work.site), layout(work.site), work.manifest.snapshot)
+    fetch = fetcher(object_store(work.site), layout(work.site), work.manifest.snapshot, each_on_disk=False)
     return work.target.stage(work.part, arguments["into"], fetch, work.progress)
 
 

@@ -79,6 +79,8 @@ def test_list_is_in_order_and_crosses_pages(store: S3Store) -> None:
         list(pool.map(lambda key: store.put(key, b"x"), random.Random(1).sample(keys, len(keys))))
     store.put("other", b"x")
     assert [info.key for info in store.list("many/")] == keys
+    assert list(store.list("many/")) == list(store.list_exactly("many/"))
+    assert [info.key for info in store.list_exactly("many/", after=keys[-2])] == keys[-1:]
     store.delete(keys)
     assert [info.key for info in store.list("")] == ["other"]
 
@@ -92,6 +94,7 @@ def test_file_round_trip(seaweed: Seaweed, bucket: str, tmp_path: Path, size: in
     assert sum(told) == size
     pieces = list(store.stream("blob"))
     assert b"".join(pieces) == content
+    assert b"".join(map(bytes, store.pieces("blob", size))) == content
     assert all(len(piece) <= 8 * 2**20 for piece in pieces)
     info = store.head("blob")
     assert info is not None
@@ -226,6 +229,8 @@ OPERATIONS: dict[str, Callable[[S3Store, Path], object]] = {
     "put_file": lambda store, path: store.put_file("k", path, sha256=_digest(path), progress=ignore),
     "get": lambda store, _: store.get("k"),
     "stream": lambda store, _: list(store.stream("k")),
+    "pieces": lambda store, _: list(store.pieces("k", 2 * 2**20)),
+    "list_below": lambda store, _: list(store.list("below/")),
     "head": lambda store, _: store.head("k"),
     "list": lambda store, _: list(store.list("")),
     "delete": lambda store, _: store.delete(["k"]),
@@ -372,6 +377,47 @@ def test_a_broken_stream_is_taken_up_where_it_broke(
     store.put_file("blob", path, sha256=digest, progress=ignore)
     with broken_wire(seaweed.endpoint, once("GET", 17 * 2**20)) as endpoint:
         assert b"".join(seaweed.store(bucket, endpoint=endpoint).stream("blob")) == content
+
+
+def test_a_large_object_passes_through_one_small_buffer(store: S3Store, tmp_path: Path) -> None:
+    path, content, digest = content_file(tmp_path, 3 * 2**20 + 17)
+    store.put_file("blob", path, sha256=digest, progress=ignore)
+    found, buffers = b"", set()
+    for piece in store.pieces("blob", len(content)):
+        assert isinstance(piece, memoryview)
+        found += piece
+        buffers.add(id(piece.obj))
+        assert len(piece) <= 2**18
+    assert found == content
+    assert len(buffers) == 1
+
+
+def test_pieces_that_break_are_taken_up_where_they_broke(
+    seaweed: Seaweed, bucket: str, store: S3Store, tmp_path: Path
+) -> None:
+    path, content, digest = content_file(tmp_path, 6 * 2**20)
+    store.put_file("blob", path, sha256=digest, progress=ignore)
+    for cut in (0, 5 * 2**20):
+        with broken_wire(seaweed.endpoint, once("GET", cut)) as endpoint:
+            pieces = seaweed.store(bucket, endpoint=endpoint).pieces("blob", len(content))
+            assert b"".join(map(bytes, pieces)) == content
+
+
+def test_a_reader_who_leaves_early_leaves_nothing_for_the_next(store: S3Store, tmp_path: Path) -> None:
+    path, content, digest = content_file(tmp_path, 6 * 2**20)
+    store.put_file("blob", path, sha256=digest, progress=ignore)
+    left = store.pieces("blob", len(content))
+    next(left)
+    left.close()  # type: ignore[attr-defined] # it is a generator
+    assert b"".join(map(bytes, store.pieces("blob", len(content)))) == content
+
+
+def test_a_listing_that_breaks_is_gone_on_with(seaweed: Seaweed, bucket: str, store: S3Store) -> None:
+    for number in range(3):
+        store.put(f"some/{number}", b"x")
+    with broken_wire(seaweed.endpoint, once("GET", 200)) as endpoint:
+        listed = [info.key for info in seaweed.store(bucket, endpoint=endpoint).list("some/")]
+    assert listed == ["some/0", "some/1", "some/2"]
 
 
 def test_a_stream_that_always_breaks_is_an_error(seaweed: Seaweed, bucket: str, store: S3Store) -> None:

@@ -79,6 +79,11 @@ class FusedStore:
             self.fuse.tick()
             yield piece
 
+    def pieces(self, key: str, size: int) -> Iterator[bytes | memoryview]:
+        for piece in self._call(self.real.pieces, key, size):
+            self.fuse.tick()
+            yield piece
+
     def head(self, key: str) -> ObjectInfo | None:
         info: ObjectInfo | None = self._call(self.real.head, key)
         return info

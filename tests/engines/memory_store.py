@@ -17,6 +17,8 @@ from typing import Any
 from ops_pipelines.errors import ChecksumMismatch, ObjectMissing, PreconditionFailed
 from ops_pipelines.policy.store import ObjectInfo
 
+_PIECE = 4096
+
 
 class Killed(BaseException):
     """The process is no more. Nothing catches it but the test."""
@@ -68,6 +70,16 @@ class MemoryStore:
     def stream(self, key: str) -> Iterator[bytes]:
         content, _ = self.get(key)
         return iter([content] if content else [])
+
+    def pieces(self, key: str, size: int) -> Iterator[memoryview]:  # noqa: ARG002 - as a real one's
+        """In one buffer, as the real one's: whoever keeps a piece finds another in its place."""
+        content, _ = self.get(key)
+        buffer = memoryview(bytearray(_PIECE))
+        for start in range(0, len(content), _PIECE):
+            piece = content[start : start + _PIECE]
+            buffer[: len(piece)] = piece
+            yield buffer[: len(piece)]
+        buffer[:] = bytes(_PIECE)
 
     def head(self, key: str) -> ObjectInfo | None:
         with self.lock:
@@ -153,6 +165,9 @@ class Dying:
 
     def stream(self, key: str) -> Iterator[bytes]:
         return iter(self._call(self.real.stream, key))
+
+    def pieces(self, key: str, size: int) -> Iterator[bytes | memoryview]:
+        return iter(self._call(self.real.pieces, key, size))
 
     def head(self, key: str) -> ObjectInfo | None:
         info: ObjectInfo | None = self._call(self.real.head, key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -441,6 +442,27 @@ def test_two_renames_do_where_the_file_system_cannot_exchange(
     kept = restore.switch(part, restore.stage(part, None, fetch_from(bucket), silent))
     assert tree(root) == good
     assert (Path(kept) / "later").exists()
+
+
+def test_a_disk_that_did_not_take_it_all_stages_nothing_that_counts(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small files are brought to disk together: the system tells of those that it could not write only then."""
+    fill(root, "ollama")
+    good = tree(root)
+    part, bucket = captured("ollama", root)
+    put(root / "later", b"x")
+    restore = target("ollama", root)
+    with monkeypatch.context() as broken:
+        broken.setattr(_folders, "_syncfs", lambda handle: errno.EIO)
+        with pytest.raises(PartFailed, match="cannot be written"):
+            restore.stage(part, "x", fetch_from(bucket), silent)
+    place = restore.leftovers()[0]
+    with pytest.raises(PartFailed, match="does not hold"):
+        restore.switch(part, place)
+    assert (root / "later").exists()
+    restore.switch(part, restore.stage(part, "x", fetch_from(bucket), silent))
+    assert tree(root) == good
 
 
 def test_progress_reaches_the_end(root: Path) -> None:

@@ -93,10 +93,10 @@ def test_a_blob_s_stored_checksum_is_looked_at(store: S3Store, manifest: Manifes
 def test_no_right_to_read_is_unknown(
     store: S3Store, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(key: str) -> None:
+    def refuse(key: str, size: int) -> None:
         raise Refused("no", remedy="ask")
 
-    monkeypatch.setattr(store, "stream", refuse)
+    monkeypatch.setattr(store, "pieces", refuse)
     findings = verify_snapshot(manifest, store=store, layout=LAYOUT, depth="checksums")
     assert [(finding.subject, finding.ok) for finding in findings] == [
         ("volume/one", None),
@@ -109,11 +109,11 @@ def test_a_store_that_is_gone_is_not_asked_for_every_blob(
 ) -> None:
     asked: list[str] = []
 
-    def gone(key: str) -> None:
+    def gone(key: str, size: int) -> None:
         asked.append(key)
         raise Unreachable("gone", remedy="start it")
 
-    monkeypatch.setattr(store, "stream", gone)
+    monkeypatch.setattr(store, "pieces", gone)
     files = tuple(FileEntry(f"{n:02}", 1, digest(bytes([n]))) for n in range(64))
     many = replace(manifest, parts=(replace(manifest.parts[0], files=files),))
     (finding,) = verify_snapshot(many, store=store, layout=LAYOUT, depth="checksums")

@@ -269,8 +269,8 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     real = bucket.fetcher
 
-    def limited(store: Any, layout: Layout, snapshot: str) -> Any:
-        fetch = real(store, layout, snapshot)
+    def limited(store: Any, layout: Layout, snapshot: str, **how: bool) -> Any:
+        fetch = real(store, layout, snapshot, **how)
 
         def one(entry: FileEntry, path: Path) -> None:
             asked.append(entry.path)

@@ -198,15 +198,26 @@ def sync_folder(path: Path) -> None:
 
 
 def sync_all(path: Path) -> None:
-    """Bring everything that was written to the path's file system to disk."""
+    """Bring everything that was written to the path's file system to disk. Raises OSError where some of it could not
+    be written (which Linux tells from 5.8 on)."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
-            os.sync()
-    except (AttributeError, OSError):
-        os.sync()
+        code = _syncfs(handle)
     finally:
         os.close(handle)
+    if code in _CANNOT:
+        os.sync()
+    elif code:
+        raise OSError(code, os.strerror(code), str(path))
+
+
+def _syncfs(handle: int) -> int:
+    """The error's number, 0 where all went well."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).syncfs
+    except (AttributeError, OSError):
+        return errno.ENOSYS
+    return ctypes.get_errno() if call(handle) else 0
 
 
 def _inode(path: Path) -> int | None:
