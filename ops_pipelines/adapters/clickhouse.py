@@ -45,6 +45,8 @@ class ClickHouse:
     handover: Handover
     timeout: float = 6 * 3600.0
     """Seconds that one backup or restore may take."""
+    silence: float = 300.0
+    """Seconds in which it must have moved its first byte: a server that does not reach the bucket tries for hours."""
 
     @property
     def at(self) -> str:
@@ -209,20 +211,28 @@ class ClickHouse:
         query = (
             f"SELECT status, error, bytes_read, total_size FROM system.backups WHERE id = {literal(number)}"
         )
-        end = time.monotonic() + self.timeout
-        while time.monotonic() < end:
+        begun = time.monotonic()
+        while (passed := time.monotonic() - begun) < self.timeout:
             row = next(iter(self._rows(query)), None)
             if row is None:
                 raise PartFailed(
                     f"{self.at} no longer knows that it was to {doing}",
                     remedy="it was restarted meanwhile, or several servers share the address; try again",
                 )
-            progress(int(row["bytes_read"]) or int(row["total_size"]))
+            moved = int(row["bytes_read"]) or int(row["total_size"])
+            progress(moved)
             if row["status"] in ("BACKUP_CREATED", "RESTORED"):
                 return
             if row["status"] not in ("CREATING_BACKUP", "RESTORING"):
                 words = self._masked(" ".join(str(row["error"]).split()))[:600]
                 raise PartFailed(f"{self.at} could not {doing}: {words or row['status']}", remedy=_REMEDY)
+            if not moved and passed > self.silence:
+                raise PartFailed(
+                    f"{self.at} was told to {doing}, and moved no byte in {self.silence:g} s: it may not reach "
+                    f"{self.handover.url}, and goes on trying",
+                    remedy="name the bucket's address as the server (its container) reaches it: `handover: {endpoint:"
+                    " …}` at the database in the stack file; then restart the server or KILL QUERY, to end its trying",
+                )
             time.sleep(_POLL)
         raise PartFailed(
             f"{self.at} did not {doing} within {self.timeout:g} s", remedy="look what it is doing"

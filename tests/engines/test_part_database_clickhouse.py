@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ops_pipelines.adapters.clickhouse import Handover
 from ops_pipelines.adapters.s3 import S3Store
 from ops_pipelines.engines._blobs import fetcher
 from ops_pipelines.engines.parts.database_clickhouse import ClickHouseSource, ClickHouseTarget, Staging
@@ -23,6 +24,7 @@ from tests.engines.killed import Fuse, FusedStore, run_killed
 from tests.engines.ticking import Ticking, tick_at_the_journal
 from tests.servers.clickhouse import PASSWORD, ClickHouseServer
 from tests.servers.seaweed import Seaweed
+from tests.waiting import free_port
 
 LAYOUT = Layout()
 SCHEMA = """
@@ -352,6 +354,19 @@ def test_secrets_are_in_no_error(
     assert seaweed.secret_key not in str(told.value)
     assert PASSWORD not in str(told.value)
     assert list(store.list("")) == []
+
+
+def test_a_server_that_does_not_reach_the_bucket_is_not_waited_for(
+    clickhouse: ClickHouseServer, seaweed: Seaweed, bucket: str
+) -> None:
+    fill(clickhouse)
+    nowhere = Handover(f"http://127.0.0.1:{free_port()}/{bucket}", "key", "secret-of-the-store")
+    adapter = clickhouse.adapter(seaweed, bucket, handover=nowhere, silence=1.0)
+    with pytest.raises(PartFailed, match="may not reach") as caught:
+        adapter.back_up("traces", "staging/nowhere", lambda _: None)
+    assert nowhere.url in caught.value.message
+    assert "handover" in caught.value.remedy
+    assert "secret-of-the-store" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

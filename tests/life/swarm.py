@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import httpx
 import psycopg
 import redis
+import yaml
 
 from tests.deploy.projects import Form
 from tests.life.whole_stack import WholeStack
+from tests.servers.docker import Docker
+from tests.servers.images import LoadImages
+from tests.servers.outside import let_in
+from tests.servers.seaweed import Seaweed
 
 _MODEL = "microsoft/Phi-3.5-mini-instruct"
 _TASK, _EVENT = "task:life", "events/life.json"
@@ -24,6 +31,15 @@ class Swarm(WholeStack):
 
     form = Form("vllm-local-swarm", "default")
     changing = "langfuse-web"
+
+    def __init__(self, docker: Docker, seaweed: Seaweed, bucket: str, root: Path, load: LoadImages) -> None:
+        super().__init__(docker, seaweed, bucket, root, load)
+        # ClickHouse itself writes into the backup's bucket, out of its container.
+        file, port = self.folder / "stack.yaml", urlsplit(seaweed.endpoint).port
+        assert port is not None
+        declared = yaml.safe_load(file.read_text())
+        declared["databases"]["traces"]["handover"] = {"endpoint": f"http://{let_in(port)}"}
+        file.write_text(yaml.safe_dump(declared, sort_keys=False))
 
     @property
     def files(self) -> list[str]:
