@@ -82,6 +82,16 @@ class Refused(OpsError):
     """A server answered and said no: credentials, rights, a gated model, a bad request."""
 
 
+class ClusterRefused(Refused):
+    """A cluster's API server said no. `code` is its HTTP status, `reason` its word for it (`Forbidden`, `Conflict`)."""
+
+    def __init__(self, message: str, *, remedy: str, code: int, reason: str = "", said: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.code = code
+        self.reason = reason
+        self.said = said
+
+
 # --- the object store ---
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,13 @@ def client(
     headers: Mapping[str, str] | None = None,
     transport: httpx.BaseTransport | None = None,
     outside: bool = False,
+    verify: ssl.SSLContext | None = None,
+    proxy: str | None = None,
 ) -> httpx.Client:
     """A client of one server. Proxies of the environment are used for servers `outside` of a stack only.
 
-    `transport` stands in for the network in tests."""
+    `transport` stands in for the network in tests. `verify`: whom to trust, and who we are; without it, the CAs that
+    httpx brings."""
     import httpx
 
     return httpx.Client(
@@ -31,6 +35,8 @@ def client(
         limits=httpx.Limits(max_connections=16, max_keepalive_connections=4),
         transport=transport,
         trust_env=outside,
+        verify=True if verify is None else verify,
+        proxy=proxy,
     )
 
 

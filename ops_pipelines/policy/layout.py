@@ -8,6 +8,7 @@
     <prefix>/stacks/<stack>/drill.json                         who drills it
     <prefix>/stacks/<stack>/attempt.json                       the latest backup that was begun
     <prefix>/stacks/<stack>/revisions/00000007.json            what was deployed
+    <prefix>/stacks/<stack>/charts/<sha256>.tgz                charts that revisions were made of
     <prefix>/stacks/<stack>/snapshots/swept.json               what the latest sweep found committed
     <prefix>/stacks/<stack>/snapshots/<id>/manifest.json       written last: this write is the commit
     <prefix>/stacks/<stack>/snapshots/<id>/marks/<kind>.json   verified, drilled, failed, pinned
@@ -102,6 +103,12 @@ class Layout:
     def revision(self, stack: str, number: int) -> str:
         """Key of one revision; numbers count from 1 and sort as text."""
         return f"{self.revisions(stack)}{number:08d}.json"
+
+    def chart(self, stack: str, sha256: str) -> str:
+        """Key of a packed chart. Raises ValueError unless `sha256` is 64 hexadecimal digits."""
+        if not _DIGEST.fullmatch(sha256):
+            raise ValueError(f"not a SHA-256 digest: {sha256[:80]!r}")
+        return f"{self.stacks}{stack}/charts/{sha256}.tgz"
 
     def snapshots(self, stack: str) -> str:
         """Prefix of a stack's snapshots."""

@@ -8,7 +8,8 @@ from typing import Literal
 
 from ops_pipelines.policy.plan import Plan, Step
 from ops_pipelines.policy.programs import endpoints
-from ops_pipelines.stack.components import ComposeTarget, KubernetesTarget, Target
+from ops_pipelines.stack.components import ComposeTarget, Target
+from ops_pipelines.stack.kubernetes import KubernetesTarget
 from ops_pipelines.stack.model import Stack
 
 StepName = Literal["backup", "files", "deploy", "servers", "verify", "switch"]

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from ops_pipelines.stack.base import Declared
 from ops_pipelines.stack.bluegreen import BlueGreen
+from ops_pipelines.stack.kubernetes import KubernetesTarget
 from ops_pipelines.stack.units import Duration, Name, Size
 
 ComponentKind = Literal[
@@ -102,20 +103,6 @@ class ComposeTarget(Declared):
         if self.engine is not None and self.context is not None:
             raise ValueError("`context` and `engine` both name an engine: keep one of them")
         return self
-
-
-class KubernetesTarget(Declared):
-    """A cluster, through Helm."""
-
-    kind: Literal["kubernetes"]
-    context: str
-    """Context of the kubeconfig; the current context is never assumed."""
-    namespace: Name
-    release: Name
-    chart: str
-    """Path, OCI reference or repository name of the chart."""
-    values: list[str] = Field(default_factory=list)
-    """Value files, in the order in which later ones override earlier ones."""
 
 
 Target = Annotated[ProcessTarget | ComposeTarget | KubernetesTarget, Field(discriminator="kind")]

@@ -7,16 +7,19 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ops_pipelines.errors import DeclarationError, TargetUnsupported
+from ops_pipelines.policy.kube_release import to_json as release_to_json
 from ops_pipelines.policy.plan import Finding, Plan, Step
 from ops_pipelines.policy.processes import Program, programs_to_json
 from ops_pipelines.policy.programs import render_programs
 from ops_pipelines.wiring.compose_site import ComposeSite
 from ops_pipelines.wiring.connect import places
+from ops_pipelines.wiring.kube_site import KubeSite
 from ops_pipelines.wiring.site import Site, site_with_profile
 
 
@@ -31,8 +34,15 @@ class Artifact:
 
 def supported(site: Site) -> bool:
     """Whether this version can act on the stack's target, and has what it needs for that."""
+    return site.stack.target.kind == "process" or not _missing(site)
+
+
+def _missing(site: Site) -> tuple[Path, ...]:
+    """Files that the declaration names for its target and that are not there."""
     kind = site.stack.target.kind
-    return kind == "process" or (kind == "compose" and not ComposeSite(site).missing_files)
+    if kind == "process":
+        return ()
+    return ComposeSite(site).missing_files if kind == "compose" else KubeSite(site).missing_files
 
 
 def require_supported(site: Site) -> None:
@@ -47,6 +57,10 @@ def artifact(site: Site) -> Artifact:
     if site.stack.target.kind == "compose" and supported(site):
         project = ComposeSite(site).project
         return Artifact(yaml.safe_dump(dict(project.model), sort_keys=False), (), project.digest)
+    if site.stack.target.kind == "kubernetes" and supported(site):
+        release = KubeSite(site).release
+        text = yaml.safe_dump(release_to_json(release), sort_keys=False)
+        return Artifact(text, (), artifact_digest(release_to_json(release)))
     if not supported(site):
         text = json.dumps(site.stack.model_dump(mode="json"), indent=2, default=str)
         return Artifact(text, (), site.loaded.digest)
@@ -73,9 +87,8 @@ def unsupported(site: Site) -> Finding:
         if here
         else "it has no form for this machine"
     )
-    why = "which this version does not act on yet"
-    if kind == "compose":
-        why = f"and its Compose files are not there: {', '.join(map(str, ComposeSite(site).missing_files))}"
+    what = "Compose files" if kind == "compose" else "chart and files"
+    why = f"and its {what} are not there: {', '.join(map(str, _missing(site)))}"
     return Finding(
         f"target/{kind}",
         None,

@@ -291,10 +291,20 @@ def caches(site: Site) -> Mapping[str, tuple[Path, ...]]:
         from ops_pipelines.wiring import compose_data
 
         return {name: compose_data.folders(site, "model_cache", name) for name in site.stack.caches}
+    if site.stack.target.kind == "kubernetes" and site.stack.caches:
+        raise in_a_cluster(site)
     return {
         name: tuple(Path(cache_place(site.stack, name, i, places(site))) for i in range(cache.replicas))
         for name, cache in site.stack.caches.items()
     }
+
+
+def in_a_cluster(site: Site) -> TargetUnsupported:
+    """That the volumes of a cluster are no folders of this machine."""
+    return TargetUnsupported(
+        f"the data of {site.name} lies in volumes of a cluster, which this version does not reach",
+        remedy="deploy, scale and roll back work; back its data up on target compose, or with the cluster's own tools",
+    )
 
 
 def cache_servers(site: Site, cache: str) -> tuple[str, ...]:

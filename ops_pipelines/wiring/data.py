@@ -135,7 +135,9 @@ def model_findings(site: Site) -> tuple[Finding, ...]:
 
 
 def plan_fill(site: Site) -> Plan:
-    """Which models would be pulled."""
+    """Which models would be pulled; none into volumes of a cluster, whose servers or Jobs pull them."""
+    if site.stack.target.kind == "kubernetes":
+        return Plan(f"Fill the model caches of {site.name}", ())
     steps = [
         step
         for name, cache in site.stack.caches.items()
@@ -168,6 +170,8 @@ def said_of_sources(site: Site) -> Path:
 def _fill(site: Site, fence: Fence | None, progress: Progress) -> tuple[Inventory, ...]:
     filled: list[Inventory] = []
     bad: list[Finding] = []
+    if site.stack.target.kind == "kubernetes":
+        return ()
     for name, cache in site.stack.caches.items():
         wanted, take = wanted_of(site, name), inventory_of(site, name)
         for replica in range(cache.replicas):

@@ -17,6 +17,7 @@ from ops_pipelines.wiring.site import Site
 _TARGETS = {
     "process": "ops_pipelines.wiring.process_target",
     "compose": "ops_pipelines.wiring.compose_target",
+    "kubernetes": "ops_pipelines.wiring.kube_target",
 }
 
 

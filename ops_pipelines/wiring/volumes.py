@@ -11,7 +11,7 @@ from ops_pipelines.policy import programs
 from ops_pipelines.policy.programs import volume_place
 from ops_pipelines.policy.volumes import VolumeReading
 from ops_pipelines.wiring import compose_data
-from ops_pipelines.wiring.connect import places
+from ops_pipelines.wiring.connect import in_a_cluster, places
 from ops_pipelines.wiring.site import Site
 
 
@@ -19,6 +19,8 @@ def volume_folders(site: Site, name: str) -> tuple[Path, ...]:
     """Folder of each replica of a volume."""
     if site.stack.target.kind == "compose":
         return compose_data.folders(site, "volume", name)
+    if site.stack.target.kind == "kubernetes":
+        raise in_a_cluster(site)
     replicas = range(site.stack.volumes[name].replicas)
     return tuple(Path(volume_place(site.stack, name, replica, places(site))) for replica in replicas)
 
