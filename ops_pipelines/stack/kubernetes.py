@@ -9,9 +9,7 @@ from pydantic import Field, model_validator
 from ops_pipelines.stack.base import Declared
 from ops_pipelines.stack.units import Duration, Name, Size
 
-Workload = Annotated[
-    str, Field(pattern=r"^(Deployment|StatefulSet|DaemonSet|ReplicaSet|Job)/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-]
+Workload = Annotated[str, Field(pattern=r"^(Deployment|StatefulSet|DaemonSet)/[a-z0-9.-]+$")]
 """`Deployment/NAME`, `StatefulSet/NAME`, `DaemonSet/NAME`."""
 
 
