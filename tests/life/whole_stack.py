@@ -28,7 +28,7 @@ class WholeStack(Living):
 
     form: ClassVar[Form]
     changing: ClassVar[str]
-    """Service that an upgrade changes: one that nothing waits for, and that is soon up."""
+    """Service that an upgrade changes: soon up, and with little that waits for it, which is made anew too."""
 
     def __init__(self, docker: Docker, seaweed: Seaweed, bucket: str, root: Path, load: LoadImages) -> None:
         super().__init__(docker, seaweed, bucket, root)
