@@ -366,6 +366,8 @@ volumes:
 {{ include "ops-stack.file-key" $path }}: |
   {{- if $file.from }}
   {{- include "ops-stack.file" (dict "root" $root "path" $file.from) | nindent 2 }}
+  {{- else if $file.template }}
+  {{- include "ops-stack.filled" (dict "root" $root "text" (include $file.template $root)) | nindent 2 }}
   {{- else }}
   {{- include "ops-stack.filled" (dict "root" $root "text" $file.text) | nindent 2 }}
   {{- end }}

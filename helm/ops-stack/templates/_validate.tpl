@@ -158,6 +158,9 @@
 {{- if and (eq $gpu.placement "device") (ne $gpu.vendor "nvidia") (ne $gpu.vendor "none") -}}
 {{- $found = append $found (printf "gpu.placement is device, which is NVIDIA's container runtime's (NVIDIA_VISIBLE_DEVICES), and gpu.vendor is %s; set gpu.placement: claim or whole" $gpu.vendor) -}}
 {{- end -}}
+{{- if and (eq $gpu.placement "device") (not $gpu.nodeSelector) -}}
+{{- $found = append $found "gpu.placement is device, and gpu.nodeSelector is empty: card 0 of which node? give the one node that has the cards a label, and set it" -}}
+{{- end -}}
 {{- range $index, $size := $gpu.cardsGB -}}
 {{- $taken := 0 -}}
 {{- $on := list -}}
