@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ops_pipelines.policy.links import linked
 from ops_pipelines.stack.loader import load_stack
 from ops_pipelines.stack.model import Stack
+from ops_pipelines.wiring.site import linked
 from tests.deploy.projects import environ_of
 from tests.helm.charts import Form, pod_of, rendered, workloads
 from tools.charts import CHARTS

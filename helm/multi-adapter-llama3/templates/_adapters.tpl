@@ -4,8 +4,7 @@
 {{- range $name, $own := $values.adapters -}}
 {{- if not (hasKey $values.components $name) -}}
 {{- $one := deepCopy (index $values.components $values.like) -}}
-{{- $gpu := merge (deepCopy (omit (default dict $own) "env")) $one.gpu -}}
-{{- $_ := set $one "gpu" $gpu -}}
+{{- range $key, $value := omit (default dict $own) "env" }}{{ $_ := set $one.gpu $key $value }}{{ end -}}
 {{- $_ := set $one "replicas" 1 -}}
 {{- $_ := set $one "description" (printf "Adapter %s, like %s." $name $values.like) -}}
 {{- $_ := set $one "env" (merge (dig "env" dict (default dict $own)) $one.env) -}}
