@@ -17,20 +17,45 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts import require
 from tests.servers.docker import Docker, libraries
 from tools.parts import uv
 from tools.parts.part import PartError
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "ops-test/ops-pipelines:data"
-_PYTHON, _UV = "ops-test/python:base", "ops-test/uv:base"
+PLATFORM = "ops-test/ops-pipelines:platform"
+_PYTHON, _UV, _CLI = "ops-test/python:base", "ops-test/uv:base", "ops-test/docker:cli"
 _LEFT_OUT = ("site-packages", "__pycache__", "test", "idlelib", "tkinter", "config-3")
-_APPLETS = ("sh", "mkdir", "chown", "cat", "env", "ls", "true", "sleep", "id")
+_APPLETS = ("sh", "mkdir", "chown", "cat", "env", "ls", "true", "sleep", "id", "rm")
+
+# What Debian has and busybox has not: its packages are left out, and of `install` this is all that is used.
+_SCRIPTS = {
+    "apt-get": b"#!/bin/sh\n",
+    "install": b'#!/bin/sh\nset -e\n[ "$1" = -d ]\nmkdir -p "$6"\nchown "$3:$5" "$6"\n',
+}
 
 
 @pytest.fixture(scope="session")
 def data_image(docker: Docker) -> str:
     """Name of the image, target `data`."""
+    return _built(docker, IMAGE, "data", EXTRAS="")
+
+
+@pytest.fixture(scope="session")
+def platform_image(docker: Docker) -> str:
+    """Name of the image, target `platform`. Debian's packages in it are not: nobody is asked for them."""
+    plugin, cli = require("compose").path, shutil.which("docker")
+    assert cli is not None
+    programs = {
+        "usr/local/bin/docker": Path(cli),
+        "usr/local/libexec/docker/cli-plugins/docker-compose": plugin,
+    }
+    docker.run("import", "-", _CLI, stdin=_tar(programs))
+    return _built(docker, PLATFORM, "platform", EXTRAS="--extra platform", DOCKER_CLI=_CLI)
+
+
+def _built(docker: Docker, name: str, target: str, **args: str) -> str:
     try:
         program = Path(uv.binary())
     except PartError as error:
@@ -45,22 +70,22 @@ def data_image(docker: Docker) -> str:
     build = {
         "context": str(ROOT),
         "dockerfile": "deploy/platform/Dockerfile",
-        "target": "data",
-        "args": {"PYTHON": _PYTHON, "UV": _UV, "EXTRAS": ""},
+        "target": target,
+        "args": {"PYTHON": _PYTHON, "UV": _UV, **args},
         "network": "host",
     }
     # By Compose, which brings BuildKit's client along; the `docker` command alone may lack it.
     done = subprocess.run(
         ["docker", "compose", "--project-name", "ops-image", "-f", "-", "--progress", "plain", "build"],
         env=dict(docker.environ),
-        input=json.dumps({"services": {"data": {"image": IMAGE, "build": build}}}),
+        input=json.dumps({"services": {target: {"image": name, "build": build}}}),
         capture_output=True,
         text=True,
-        timeout=580,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"[-4000:]
-    return IMAGE
+    return name
 
 
 def _tar(files: Mapping[str, Path]) -> bytes:
@@ -85,6 +110,10 @@ def _python() -> bytes:
             link = tarfile.TarInfo(name)
             link.type, link.linkname = tarfile.SYMTYPE, target
             tar.addfile(link)
+        for name, script in _SCRIPTS.items():
+            member = tarfile.TarInfo(f"usr/bin/{name}")
+            member.mode, member.size = 0o755, len(script)
+            tar.addfile(member, io.BytesIO(script))
         tar.add("/etc/ssl/certs/ca-certificates.crt", "etc/ssl/certs/ca-certificates.crt")
         programs = [real, Path(uv.binary()), *stdlib.glob("lib-dynload/*.so")]
         needed = {library for program in programs for library in libraries(program)}

@@ -25,7 +25,7 @@ _START = files_layer(
 
 IMAGES = (
     Image(
-        names=("postgres:15.13-alpine", "postgres:16.9-alpine"),
+        names=("postgres:15.13-alpine", "postgres:16.9-alpine", "postgres:17.6-bookworm"),
         layers=(*ALPINE, BASH, _POSTGRES, _START),
         real="PostgreSQL 15 of Debian",
         entrypoint=("docker-entrypoint.sh",),
