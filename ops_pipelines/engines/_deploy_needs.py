@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ops_pipelines.engines.ports import Supervisor
+from ops_pipelines.errors import DeployFailed
 from ops_pipelines.policy.bluegreen import Watched
 from ops_pipelines.policy.machine import Card, Disk, Holder, Memory, PortState
 from ops_pipelines.policy.plan import Finding, Plan
@@ -95,6 +96,14 @@ Record = Callable[[RevisionFacts], int]
 def no_smoke() -> tuple[Finding, ...]:
     """A smoke test that asks nothing, for stacks that declare none."""
     return ()
+
+
+def require_good(asked: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """What a smoke test found. Raises DeployFailed where a finding that counts is not good, or not known."""
+    if bad := [one for one in asked if one.ok is not True and one.severity == "error"]:
+        words = "; ".join(f"{one.subject}: {one.message}" for one in bad)
+        raise DeployFailed(f"the smoke test failed: {words}", remedy=bad[0].remedy or "look at the logs")
+    return asked
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import structlog
 
 from ops_pipelines.engines import compose
 from ops_pipelines.engines._bluegreen_move import Workers, astray, drain, mend_idle, point
-from ops_pipelines.engines._deploy_needs import Deployed
+from ops_pipelines.engines._deploy_needs import Deployed, require_good
 from ops_pipelines.engines.compose import Hands
 from ops_pipelines.engines.ports import Clock, Fence, Progress, Proxies, Traffic, silent
 from ops_pipelines.errors import DeployFailed, LeaseLost, OpsError
@@ -163,11 +163,11 @@ def deploy(
         asked = _start(project, moves, bench, fence, within, progress)
         _move(moves, bench, state, fence, progress)
         _watch(project, moves, bench, state, fence, progress)
-        asked += compose.require_good(smoke())
+        asked += require_good(smoke())
         state.settling = True
         longest = max(one.drain for one in moves)
         settle(project, bench, within=within, drain_for=longest, fence=fence, progress=progress)
-        asked += compose.require_good(smoke())
+        asked += require_good(smoke())
         fence.check()
         revision = record(compose.with_images(project, bench.hands), state.watched)
     except LeaseLost:
@@ -202,7 +202,7 @@ def _start(
     )
     compose.await_healthy(both, bench.hands, within, progress, only=greens)
     progress("start beside", len(greens), len(greens), "services")
-    return compose.require_good(bench.ask(moves))
+    return require_good(bench.ask(moves))
 
 
 def _move(moves: Sequence[Move], bench: Bench, state: _State, fence: Fence, progress: Progress) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from ops_pipelines.engines._deploy_needs import Deployed
+from ops_pipelines.engines._deploy_needs import Deployed, require_good
 from ops_pipelines.engines.ports import Fence, Progress, silent
 from ops_pipelines.errors import CommandFailed, DeployFailed, LeaseLost, OpsError, Unreachable
 from ops_pipelines.policy.compose_plan import (
@@ -204,14 +204,6 @@ def deploy(
         raise
     log.info("deploy ends", stack_name=stack, revision=revision)
     return Deployed(plan, revision, (*findings, *asked), time.monotonic() - begun)
-
-
-def require_good(asked: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """What a smoke test found. Raises DeployFailed where a finding that counts is not good, or not known."""
-    if bad := [one for one in asked if one.ok is not True and one.severity == "error"]:
-        words = "; ".join(f"{one.subject}: {one.message}" for one in bad)
-        raise DeployFailed(f"the smoke test failed: {words}", remedy=bad[0].remedy or "look at the logs")
-    return asked
 
 
 def tidy(project: Project, hands: Hands) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from ops_pipelines.engines._deploy_needs import Deployed
+from ops_pipelines.engines._deploy_needs import Deployed, require_good
 from ops_pipelines.engines._kube_needs import Cluster, Hands, HelmTool, Layers, Object
 from ops_pipelines.engines._kube_state import Standing, keep_claims, mend, standing
 from ops_pipelines.engines._kube_watch import SERVER_BACK, Seen, await_well, seen, tails, watched_of
@@ -121,10 +121,7 @@ def deploy(
         await_well(
             looked.objects, release.namespace, hands, within=within, check=fence.check, progress=progress
         )
-        asked = smoke()
-        if bad := [one for one in asked if one.ok is not True and one.severity == "error"]:
-            words = "; ".join(f"{one.subject}: {one.message}" for one in bad)
-            raise DeployFailed(f"the smoke test failed: {words}", remedy=bad[0].remedy or "look at the logs")
+        asked = require_good(smoke())
         fence.check()
         revision = record(release) if new else None
     except LeaseLost:

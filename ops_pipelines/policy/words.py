@@ -35,15 +35,19 @@ def read_in_words(part: Part) -> str:
     return "; ".join((f"{times[0]} to {times[1]} UTC", *bad))
 
 
+_FLOWS = frozenset({"bytes", "rows", "blobs", "files", "points", "keys"})
+"""What moves at a rate. How long a container takes to become healthy says nothing of the next one."""
+
+
 def progress_line(step: str, done: int, total: int | None, unit: str, seconds: float) -> str:
-    """`models: 120.0 MiB of 1.2 GiB, 10 %, 60.0 MiB/s, 18 s left`."""
+    """`models: 120.0 MiB of 1.2 GiB, 10 %, 60.0 MiB/s, 18 s left`; without rate and estimate for what does not flow."""
     show = size_in_words if unit == "bytes" else (lambda amount: f"{amount:.0f} {unit}")
     if total is None:
         return f"{step}: {show(done)}"
     words = [f"{step}: {show(done)} of {show(total)}"]
     if total:
         words.append(f"{100 * done / total:.0f} %")
-    if seconds > 1 and done:
+    if seconds > 1 and done and unit in _FLOWS:
         rate = done / seconds
         words.append(f"{show(rate)}/s")
         if done < total:
