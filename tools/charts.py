@@ -44,7 +44,7 @@ def schema(chart: Path) -> str:
     whole["$defs"]["component"]["properties"].update(more.get("component", {}))
     whole["properties"].update(more.get("values", {}))
     components = whole["properties"]["components"]
-    components["additionalProperties"] = {"$ref": "#/$defs/component"} if more.get("open") else False
+    components["additionalProperties"] = False
     components["properties"] = {name: {"$ref": "#/$defs/component"} for name in _components(chart)}
     return json.dumps({"title": f"Values of {chart.name}", **_nullable(whole)}, indent=1) + "\n"
 

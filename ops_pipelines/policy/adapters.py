@@ -88,7 +88,7 @@ def _pattern(stack: Stack, rule: Adapters) -> _Pattern | LinkProblem:
             where, f"{rule.like}, which serves {len(served)} models, not one with a cache of its own", breaks,
             "name a component that serves one model, with a cache of its own",
         )  # fmt: skip
-    if stack.target.kind == "compose" and set(component.volumes) != {cache_name}:
+    if stack.target.kind != "process" and set(component.volumes) != {cache_name}:
         return LinkProblem(
             where,
             f"{rule.like}, which mounts {', '.join(component.volumes) or 'no volume'}, and not {cache_name} alone",
@@ -136,7 +136,7 @@ def _added(stack: Stack, pattern: _Pattern, name: str, adapter: Adapter) -> Stac
         return port
     component = _component(pattern, name, cache_name, port, memory, card)
     path = re.sub(rf"(?<![\w-]){re.escape(pattern.name)}(?![\w-])", name, pattern.cache.path)
-    if path == pattern.cache.path and stack.target.kind != "compose":
+    if path == pattern.cache.path and stack.target.kind == "process":
         return LinkProblem(
             where, f"a cache at {path}, which is that of `{pattern.cache_name}` too",
             "a restore of the one would remove the other",

@@ -87,7 +87,7 @@ def test_who_may_ask_is_also_let_in(form: Form) -> None:
     lets = {
         (other, mine, *_ports(rule))
         for mine, spec in policies.items()
-        for rule in spec["ingress"]
+        for rule in spec["ingress"] or []
         for other in _named(rule["from"])
     }
     assert asks == lets

@@ -18,6 +18,11 @@ spec:
     - port: {{ $metrics.port }}
       path: {{ $metrics.path | default "/metrics" }}
       interval: {{ $metrics.interval | default "15s" }}
+      {{- with $metrics.job }}
+      relabelings: # alerts and dashboards of the Compose form ask by these
+        - {targetLabel: job, replacement: {{ . }}}
+        - {targetLabel: server, replacement: {{ $.name }}}
+      {{- end }}
 {{- end -}}
 
 {{/* Alerts of the Compose form that hold here too, by name, and those of the chart's own. */}}

@@ -46,6 +46,7 @@ files: {}
 volumes: {}
 scratch: {}
 health: {}
+fetch: {}
 resources: {}
 gpu: {}
 user: {}
@@ -113,6 +114,24 @@ disruption: {}
 {{- else -}}
 {{ .c.scaling.maximum | default 1 | int }}
 {{- end -}}
+{{- end -}}
+
+{{/* GB of its card that one replica takes, rounded up. */}}
+{{- define "ops-stack.card-memory" -}}
+{{- $sizes := .root.Values.gpu.cardsGB | default list -}}
+{{- if .c.gpu.memoryGB }}{{ .c.gpu.memoryGB | int }}
+{{- else if and .c.gpu.share (lt (.c.gpu.card | int) (len $sizes)) }}{{ mulf .c.gpu.share (index $sizes (.c.gpu.card | int)) | ceil | int }}
+{{- else }}0{{ end -}}
+{{- end -}}
+
+{{/* Seconds until it has started, with what it fetches and waits for. */}}
+{{- define "ops-stack.patience" -}}
+{{- $longest := 0 -}}
+{{- range .c.after -}}
+{{- $other := index $.root.Values.components . | default dict -}}
+{{- $longest = max $longest (include "ops-stack.patience" (dict "root" $.root "c" (mergeOverwrite (include "ops-stack.defaults" $ | fromYaml) (deepCopy $other))) | int) -}}
+{{- end -}}
+{{ add (.c.health.within | default 60) (ternary (.c.fetch.within | default 3600) 0 (not (empty .c.fetch.command))) $longest }}
 {{- end -}}
 
 {{- define "ops-stack.on-card" -}}

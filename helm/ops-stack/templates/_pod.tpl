@@ -61,8 +61,12 @@ spec:
     - name: card
       resourceClaimName: {{ $root.Release.Name }}-card-{{ $c.gpu.card }}
   {{- end }}
-  {{- if or $c.after $c.init }}
+  {{- if or $c.after $c.init $c.fetch.command }}
   initContainers:
+    {{- if $c.fetch.command }}
+    - name: fetch
+      {{- include "ops-stack.fetch" . | nindent 6 }}
+    {{- end }}
     {{- range $c.after }}
     {{- include "ops-stack.waiter" (dict "root" $root "name" .) | nindent 4 }}
     {{- end }}
@@ -120,6 +124,33 @@ topologySpreadConstraints:
   securityContext: {runAsNonRoot: true, runAsUser: 65534, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
 {{- end -}}
 
+{{/* It alone writes where the server reads, and has the key of where it fetches. */}}
+{{- define "ops-stack.fetch" -}}
+{{- $root := .root -}}
+{{- $c := .c -}}
+image: {{ include "ops-stack.image" (dict "root" $root "image" $c.image) }}
+imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+command: {{ toJson $c.fetch.command }}
+{{- with $c.fetch.secrets }}
+env:
+  {{- range $variable, $key := . }}
+  - name: {{ $variable }}
+    valueFrom:
+      secretKeyRef:
+        name: {{ include "ops-stack.secret-name" (dict "root" $root "key" $key) }}
+        key: {{ include "ops-stack.secret-key" (dict "root" $root "key" $key) }}
+  {{- end }}
+{{- end }}
+resources: {requests: {cpu: 500m, memory: 1Gi}, limits: {cpu: 2, memory: {{ $c.fetch.memory | default "4Gi" }}}}
+securityContext:
+  allowPrivilegeEscalation: false
+  capabilities: {drop: [ALL]}
+volumeMounts:
+  {{- range $name, $volume := $c.volumes }}
+  - {name: {{ $name }}, mountPath: {{ $volume.mount }}{{ with $volume.subPath }}, subPath: {{ . }}{{ end }}}
+  {{- end }}
+{{- end -}}
+
 {{/* `http` where there is one, else the first by name. */}}
 {{- define "ops-stack.main-port" -}}
 {{- $ports := .c.ports | default dict -}}
@@ -141,7 +172,7 @@ command:
 {{- with $c.args }}
 args:
   {{- range . }}
-  - {{ include "ops-stack.filled" (dict "root" $root "text" .) | quote }}
+  - {{ include "ops-stack.filled" (dict "root" $root "text" .) | replace "{share}" ($c.gpu.share | default "" | toString) | quote }}
   {{- end }}
 {{- end }}
 {{- with include "ops-stack.environment" . | trim }}
@@ -248,8 +279,8 @@ livenessProbe:
 {{- end -}}
 {{- if and (eq $gpu.placement "device") $gpu.counted (not (kindIs "invalid" $c.gpu.card)) }}
 {{- $name := printf "ops-pipelines.io/card-%v-gb" $c.gpu.card -}}
-{{- $_ := set $limits $name ($c.gpu.memoryGB | toString) -}}
-{{- $_ := set $requests $name ($c.gpu.memoryGB | toString) -}}
+{{- $_ := set $limits $name (include "ops-stack.card-memory" .) -}}
+{{- $_ := set $requests $name (include "ops-stack.card-memory" .) -}}
 {{- end -}}
 {{- $all := dict -}}
 {{- if $requests }}{{ $_ := set $all "requests" $requests }}{{ end -}}
@@ -295,7 +326,7 @@ volumes:
   - name: {{ $name }}
     persistentVolumeClaim:
       claimName: {{ include "ops-stack.claim-name" (dict "here" $here "name" $name "volume" $volume) }}
-      {{- if $volume.readOnly }}
+      {{- if and $volume.readOnly (not $c.fetch.command) }}
       readOnly: true
       {{- end }}
   {{- end }}
@@ -335,6 +366,8 @@ volumes:
 {{ include "ops-stack.file-key" $path }}: |
   {{- if $file.from }}
   {{- include "ops-stack.file" (dict "root" $root "path" $file.from) | nindent 2 }}
+  {{- else if $file.template }}
+  {{- include "ops-stack.filled" (dict "root" $root "text" (include $file.template $root)) | nindent 2 }}
   {{- else }}
   {{- include "ops-stack.filled" (dict "root" $root "text" $file.text) | nindent 2 }}
   {{- end }}

@@ -100,7 +100,7 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- range concat (values .c.secrets) .c.secretFiles | uniq -}}
+{{- range concat (values .c.secrets) (values (.c.fetch.secrets | default dict)) .c.secretFiles | uniq -}}
 {{- if not (hasKey $.root.Values.secrets.keys .) -}}
 {{- $found = append $found (printf "components.%s uses the secret %s, which is not under secrets.keys" $.name .) -}}
 {{- end -}}
@@ -131,11 +131,17 @@
 {{- if and .c.gpu.resource $placed -}}
 {{- $found = append $found (printf "components.%s is placed on card %v and asks for %s, which the device plugin chooses; leave one of them out" .name $card .c.gpu.resource) -}}
 {{- end -}}
-{{- if and $placed (not .c.gpu.memoryGB) -}}
-{{- $found = append $found (printf "components.%s is placed on card %v, and nobody says how much of it it takes; set gpu.memoryGB" .name $card) -}}
+{{- if and $placed (not .c.gpu.memoryGB) (not .c.gpu.share) -}}
+{{- $found = append $found (printf "components.%s is placed on card %v, and nobody says how much of it it takes; set gpu.memoryGB, or gpu.share" .name $card) -}}
 {{- end -}}
 {{- if and $placed (ge ($card | int) (len ($gpu.cardsGB | default list))) -}}
 {{- $found = append $found (printf "components.%s is placed on card %v, and gpu.cardsGB declares %d" .name $card (len ($gpu.cardsGB | default list))) -}}
+{{- end -}}
+{{- if and .c.gpu.share (not (include "ops-stack.on-card" .)) -}}
+{{- $found = append $found (printf "components.%s takes a share of a card, and is on none; set gpu.count or gpu.card" .name) -}}
+{{- end -}}
+{{- if and .c.gpu.share (not $placed) (gt (.c.gpu.share | float64) ($gpu.atMost | float64)) -}}
+{{- $found = append $found (printf "components.%s takes %v of its card, and gpu.atMost is %v; lower the one or raise the other" .name .c.gpu.share $gpu.atMost) -}}
 {{- end -}}
 {{- toJson $found -}}
 {{- end -}}
@@ -152,18 +158,31 @@
 {{- if and (eq $gpu.placement "device") (ne $gpu.vendor "nvidia") (ne $gpu.vendor "none") -}}
 {{- $found = append $found (printf "gpu.placement is device, which is NVIDIA's container runtime's (NVIDIA_VISIBLE_DEVICES), and gpu.vendor is %s; set gpu.placement: claim or whole" $gpu.vendor) -}}
 {{- end -}}
+{{- if and (eq $gpu.placement "device") (not $gpu.nodeSelector) -}}
+{{- $found = append $found "gpu.placement is device, and gpu.nodeSelector is empty: card 0 of which node? give the one node that has the cards a label, and set it" -}}
+{{- end -}}
 {{- range $index, $size := $gpu.cardsGB -}}
 {{- $taken := 0 -}}
 {{- $on := list -}}
+{{- $shares := 0.0 -}}
+{{- $shared := list -}}
 {{- range $name, $c := $components -}}
 {{- if and (not (kindIs "invalid" $c.gpu.card)) (eq (toString $c.gpu.card) (toString $index)) -}}
 {{- $most := include "ops-stack.most" (dict "c" $c) | int -}}
-{{- $taken = add $taken (mul $most ($c.gpu.memoryGB | int)) -}}
-{{- $on = append $on (printf "%s %d x %v" $name $most $c.gpu.memoryGB) -}}
+{{- $takes := include "ops-stack.card-memory" (dict "root" $root "c" $c) | int -}}
+{{- $taken = add $taken (mul $most $takes) -}}
+{{- $on = append $on (printf "%s %d x %v" $name $most $takes) -}}
+{{- if $c.gpu.share -}}
+{{- $shares = addf $shares (mulf $most $c.gpu.share) -}}
+{{- $shared = append $shared (printf "%s %d x %v" $name $most $c.gpu.share) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if gt ($taken | int) ($size | int) -}}
 {{- $found = append $found (printf "card %d has %v GB, and %v are asked of it (%s): the last model to load would drive another out; take a replica away, lower gpu.memoryGB, or place one on another card" $index $size $taken (join ", " $on)) -}}
+{{- end -}}
+{{- if gt (round $shares 3) (round ($gpu.atMost | float64) 3) -}}
+{{- $found = append $found (printf "card %d: servers take %v of it together (%s), and gpu.atMost is %v: the last to start would find no room; lower a gpu.share, or place one on another card" $index (round $shares 3) (join ", " $shared) $gpu.atMost) -}}
 {{- end -}}
 {{- end -}}
 {{- with $values.ingress -}}

@@ -30,7 +30,7 @@ spec:
   # Removing or shrinking a workload never removes what it has stored.
   persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}
   {{- else }}
-  progressDeadlineSeconds: {{ add 120 ($c.health.within | default 60) }}
+  progressDeadlineSeconds: {{ add 120 (include "ops-stack.patience" . | int) }}
   {{- if include "ops-stack.alone" . }}
   strategy: {type: Recreate} # its volume is mounted once
   {{- else if include "ops-stack.on-card" . }}
