@@ -142,7 +142,8 @@ def _files(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple
         where = str(one.get("repository") or "")
         if where.startswith("file://"):
             other = (folder / where.removeprefix("file://")).resolve()
-            if not any((folder / "charts").glob(f"{one['name']}*")):
+            # A link in `charts` is for Helm's sake; the walk above does not follow it.
+            if not any(not each.is_symlink() for each in (folder / "charts").glob(f"{one['name']}*")):
                 yield from _files(other, f"{prefix}/charts/{one['name']}", (*above, folder))
         elif not any((folder / "charts").glob(f"{one['name']}*")):
             raise UsageError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 
 from ops_pipelines.policy.lint_kube import lint_kube
 from ops_pipelines.stack.manifests import read_manifests
+from ops_pipelines.wiring.kube_charts import pack_folder
 from tests.helm.charts import Form, forms, helm, of_kind, pod_of, refused, rendered, text_of, workloads
 from tools.charts import CHARTS, stack_charts
 
@@ -238,3 +240,12 @@ def test_a_file_of_compose_names_the_services_of_the_release() -> None:
 def test_no_key_is_in_any_object() -> None:
     for form in FORMS:
         assert of_kind(rendered(form), "Secret") == []
+
+
+@pytest.mark.parametrize("chart", stack_charts(), ids=lambda one: one.name)
+def test_packed_as_a_revision_keeps_it_the_same_is_rendered(chart: Path, tmp_path: Path) -> None:
+    """The library lies in a chart's folder as a link, which a package has to follow."""
+    package = pack_folder(chart, tmp_path)
+    done = helm("template", chart.name, str(package.path), "--namespace", "there")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == text_of(Form(chart))

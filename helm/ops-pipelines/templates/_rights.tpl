@@ -52,23 +52,6 @@ subjects: [{kind: ServiceAccount, name: {{ $account }}, namespace: {{ .Release.N
 {{- end -}}
 {{- end -}}
 
-{{/* A context for the account that the pod has; the stack files name it. */}}
-{{- define "ops-pipelines.kubeconfig" -}}
-apiVersion: v1
-kind: Config
-clusters:
-  - name: here
-    cluster:
-      server: https://kubernetes.default.svc
-      certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
-users:
-  - name: here
-    user: {tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token}
-contexts:
-  - name: {{ .Values.context }}
-    context: {cluster: here, user: here}
-{{- end -}}
-
 {{- define "ops-pipelines.workspace" -}}
 load_from:
   - grpc_server:
