@@ -29,6 +29,7 @@ _TRIES = 4
 _WORKERS = 8
 _MANAGER = "helm"
 """Who Helm is to the API server: what it would own is what it owns."""
+_OURS = "ops-pipelines"
 
 Object = dict[str, Any]
 
@@ -203,6 +204,18 @@ class Cluster:
             "PATCH", path, content=json.dumps(patch), headers={"Content-Type": "application/merge-patch+json"}
         )
 
+    def apply(self, wanted: Mapping[str, Any], namespace: str, release: str | None = None) -> Object:
+        """Make or change an object by server-side apply, taking over fields of others: as Helm does it for `release`,
+        so that Helm owns it, else in our own name. Raises ClusterRefused, Unreachable."""
+        path = self.path_of(wanted, namespace)
+        if path is None:
+            raise Unreachable(
+                f"{self.name} does not know {wanted.get('kind')} of {wanted.get('apiVersion')}",
+                remedy="install what brings it",
+            )
+        noted = _noted(wanted, namespace, release) if release is not None else wanted
+        return self._apply(path, noted, force=True, dry=False, manager=_MANAGER if release else _OURS)
+
     def delete(self, path: str, *, uid: str | None = None) -> None:
         """Remove an object; one that is not there, or that is another one by now (`uid`), is nothing."""
         body = {"propagationPolicy": "Background", **({"preconditions": {"uid": uid}} if uid else {})}
@@ -211,6 +224,12 @@ class Cluster:
         except ClusterRefused as error:
             if error.code not in (404, 409):
                 raise
+
+    # --- pods ---
+
+    def ask_pod(self, namespace: str, pod: str, port: int, path: str) -> None:
+        """Ask a pod over HTTP, through the server. Raises ClusterRefused where it does not answer well."""
+        self._send("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/{path.lstrip('/')}")
 
     # --- logs ---
 
@@ -265,8 +284,10 @@ class Cluster:
             return DryRun(live, None, error.said or error.message, error.code, owners)
         return DryRun(live, after, owners=owners)
 
-    def _apply(self, path: str, wanted: Mapping[str, Any], *, force: bool) -> Object:
-        params = {"fieldManager": _MANAGER, "dryRun": "All", "force": str(force).lower()}
+    def _apply(
+        self, path: str, wanted: Mapping[str, Any], *, force: bool, dry: bool = True, manager: str = _MANAGER
+    ) -> Object:
+        params = {"fieldManager": manager, "force": str(force).lower(), **({"dryRun": "All"} if dry else {})}
         return self._asked(
             "PATCH",
             path,

@@ -117,7 +117,7 @@ def deploy(
     try:
         if not plan.empty or new or not now.well:
             fence.check()
-            _apply(release, hands, fence, within, force_conflicts=force_conflicts, first=not now.records)
+            apply(release, hands, fence, within, force_conflicts=force_conflicts, first=not now.records)
         await_well(
             looked.objects, release.namespace, hands, within=within, check=fence.check, progress=progress
         )
@@ -140,7 +140,7 @@ def deploy(
     return Deployed(plan, revision, (*findings, *asked), time.monotonic() - begun)
 
 
-def _apply(
+def apply(
     release: Release,
     hands: Hands,
     fence: Fence,
@@ -180,7 +180,7 @@ def _put_back(
             return "what ran before was put back and is healthy"
         if before is not None:
             found = look("put back", before, hands)
-            _apply(before, hands, fence, within, force_conflicts=True)
+            apply(before, hands, fence, within, force_conflicts=True)
             await_well(found.objects, before.namespace, hands, within=within, check=fence.check)
             return "the earlier revision was put back and is healthy"
         if now.latest is None:

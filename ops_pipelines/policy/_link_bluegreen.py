@@ -29,6 +29,36 @@ def _one(stack: Stack, name: str, rule: BlueGreen, where: str) -> Iterator[LinkP
         yield LinkProblem(
             where, f"{name}, {what}", "two of it must not, or cannot, run at once", "take `blue_green` out"
         )
+    kind = stack.target.kind
+    if kind == "compose":
+        yield from _door(stack, rule, where)
+    elif kind != "kubernetes":
+        yield LinkProblem(
+            where, f"target {kind}", "only on compose and kubernetes is a new version started beside the old one",
+            "take it out of this profile", "warning",
+        )  # fmt: skip
+    elif isinstance(rule.readings, NginxReadings):
+        yield LinkProblem(
+            f"{where}.readings.kind", "readings of nginx", "on a cluster no log of one proxy has all requests",
+            "make it prometheus",
+        )  # fmt: skip
+    yield from _readings(rule, where)
+    yield from url_link(f"{where}.probe", rule.probe, "nothing could be asked")
+    if rule.every >= rule.watch:
+        yield LinkProblem(
+            f"{where}.every", f"{rule.every:g} s, and a watch of {rule.watch:g} s",
+            "nothing would be read before its end", "read more often, or watch longer",
+        )  # fmt: skip
+
+
+def _door(stack: Stack, rule: BlueGreen, where: str) -> Iterator[LinkProblem]:
+    """The proxy that is told where to send."""
+    if rule.proxy is None or rule.server is None:
+        yield LinkProblem(
+            where, "no `proxy`, or no `server`", "on target compose a proxy moves the traffic",
+            "name the component, and whether it is haproxy or nginx",
+        )  # fmt: skip
+        return
     proxy = stack.components.get(rule.proxy)
     if proxy is None:
         yield no_component(stack, f"{where}.proxy", rule.proxy, "nobody could move its traffic")
@@ -37,11 +67,10 @@ def _one(stack: Stack, name: str, rule: BlueGreen, where: str) -> Iterator[LinkP
             f"{where}.proxy", f"{rule.proxy}, which is of kind {proxy.kind}", "it moves no traffic",
             "name a component of kind proxy",
         )  # fmt: skip
-    if stack.target.kind != "compose":
-        yield LinkProblem(
-            where, f"target {stack.target.kind}", "only on target compose is a new version started beside the old one",
-            "take it out of this profile", "warning",
-        )  # fmt: skip
+
+
+def _readings(rule: BlueGreen, where: str) -> Iterator[LinkProblem]:
+    """Where requests are counted."""
     if isinstance(rule.readings, NginxReadings):
         if rule.server != "nginx":
             yield LinkProblem(
@@ -58,9 +87,3 @@ def _one(stack: Stack, name: str, rule: BlueGreen, where: str) -> Iterator[LinkP
                     "it would count what was before the traffic moved",
                     "write sum(increase(NAME[{watched}]))",
                 )  # fmt: skip
-    yield from url_link(f"{where}.probe", rule.probe, "nothing could be asked")
-    if rule.every >= rule.watch:
-        yield LinkProblem(
-            f"{where}.every", f"{rule.every:g} s, and a watch of {rule.watch:g} s",
-            "nothing would be read before its end", "read more often, or watch longer",
-        )  # fmt: skip

@@ -41,7 +41,7 @@ def _before(component: str, rule: BlueGreen) -> Iterator[Step]:
         "create", f"component/{green}", f"the new version, beside {component}; asked before anybody else asks"
     )
     yield Step(
-        "switch", f"proxy/{rule.proxy}", f"{component} -> {green}, reloaded without dropping a connection"
+        "switch", f"proxy/{rule.door}", f"{component} -> {green}, reloaded without dropping a connection"
     )
     words = (
         f"for {rule.watch:g} s at most {rule.errors:.2%} of at least {rule.requests} requests may fail, by "
@@ -52,7 +52,7 @@ def _before(component: str, rule: BlueGreen) -> Iterator[Step]:
 
 def _after(component: str, rule: BlueGreen) -> Iterator[Step]:
     green = green_name(component)
-    yield Step("switch", f"proxy/{rule.proxy}", f"{green} -> {component}, which is the new version by then")
+    yield Step("switch", f"proxy/{rule.door}", f"{green} -> {component}, which is the new version by then")
     yield Step(
         "remove", f"component/{green}", f"once its last requests have ended, after {rule.drain:g} s at most"
     )

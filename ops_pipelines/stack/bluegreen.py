@@ -42,12 +42,14 @@ class PrometheusReadings(Declared):
 
 
 class BlueGreen(Declared):
-    """A deploy that changes this component starts the new version beside the old one, moves the proxy's traffic to it,
-    and watches. What is bad, or cannot be known, goes back."""
+    """A deploy that changes this component starts the new version beside the old one, moves the traffic of the
+    proxy, or of the cluster's Services, to it, and watches. What is bad, or cannot be known, goes back."""
 
-    proxy: Name
-    """Component (of kind `proxy`) whose configuration names this one as `NAME:PORT`."""
-    server: Literal["haproxy", "nginx"]
+    proxy: Name | None = None
+    """Component (of kind `proxy`) whose configuration names this one as `NAME:PORT`. Needed on target `compose`; on
+    `kubernetes` the Services of the component are switched instead."""
+    server: Literal["haproxy", "nginx"] | None = None
+    """Which proxy that is."""
     readings: Annotated[HaproxyReadings | NginxReadings | PrometheusReadings, Field(discriminator="kind")]
     """Where requests and errors are counted."""
     watch: Annotated[Duration, Field(gt=0)] = 300.0
@@ -67,3 +69,8 @@ class BlueGreen(Declared):
     nobody uses at night has readings."""
     automatic: bool = True
     """Every deploy that changes this component goes this way. `false`: only with `deploy --blue-green`."""
+
+    @property
+    def door(self) -> str:
+        """The proxy; empty where none is named."""
+        return self.proxy or ""

@@ -49,9 +49,7 @@ def declared(here: ComposeSite) -> dict[str, BlueGreen]:
 
 def findings(here: ComposeSite) -> tuple[Finding, ...]:
     """What keeps components from going the way that they declare, as their files show it."""
-    return tuple(
-        one for name, rule in declared(here).items() for one in needs(here.project, name, rule.proxy)
-    )
+    return tuple(one for name, rule in declared(here).items() for one in needs(here.project, name, rule.door))
 
 
 def choose(here: ComposeSite, project: Project, plan: Plan, asked: bool | None) -> Choice:
@@ -81,7 +79,7 @@ def choose(here: ComposeSite, project: Project, plan: Plan, asked: bool | None) 
             chosen[name] = rule
     notes += [
         f"{proxy} itself changes too: it is made anew in the end, which drops its connections"
-        for proxy in sorted({rule.proxy for rule in chosen.values()} & set(anew))
+        for proxy in sorted({rule.door for rule in chosen.values()} & set(anew))
     ]
     moves = tuple(_move(here, project, name, rule) for name, rule in chosen.items())
     return Choice(moves, chosen, tuple(notes))
@@ -93,8 +91,8 @@ def _against(here: ComposeSite, name: str, rule: BlueGreen) -> str:
     if not any(one.service == name for one in running):
         return "no container of it runs"
     mounting = {service for one in bench(here).proxies.files() for _, service in one.users}
-    if rule.proxy not in mounting:
-        return f"{rule.proxy} does not run with a configuration that can change in place; it does after this deploy"
+    if rule.door not in mounting:
+        return f"{rule.door} does not run with a configuration that can change in place; it does after this deploy"
     component = here.site.stack.components[name]
     machine = LocalMachine(here.site.settings.environ.get("PATH", ""))
     cards = machine.cards() if here.docker.is_local else "the engine is on another machine"
@@ -106,7 +104,7 @@ def _against(here: ComposeSite, name: str, rule: BlueGreen) -> str:
 
 def _move(here: ComposeSite, project: Project, name: str, rule: BlueGreen) -> Move:
     names = names_of(project, name)
-    found = (port_of(text, names) for text in texts(project, rule.proxy))
+    found = (port_of(text, names) for text in texts(project, rule.door))
     ports = [port for port in found if port is not None][:1]
     asked = here.site.stack.components[name].health
     other = here.site.stack.components[name].ports.get(asked.port)
@@ -134,7 +132,7 @@ def _traffic(here: ComposeSite, rule: BlueGreen) -> Traffic:
     if isinstance(said, HaproxyReadings):
         return HaproxyCounters(said.url, said.backend)
     if isinstance(said, NginxReadings):
-        return NginxLog(partial(_proxies(here).printed, rule.proxy), said.path)
+        return NginxLog(partial(_proxies(here).printed, rule.door), said.path)
     return PrometheusQueries(said.url, said.requests, said.errors)
 
 

@@ -199,7 +199,7 @@ class ComposeSite:
     @property
     def proxies(self) -> tuple[str, ...]:
         """Services that move traffic between versions of others."""
-        named = (one.blue_green.proxy for one in self.site.stack.components.values() if one.blue_green)
+        named = (one.blue_green.door for one in self.site.stack.components.values() if one.blue_green)
         return tuple(dict.fromkeys(named))
 
     def tool(self, project: Project | None) -> Compose:

@@ -10,12 +10,14 @@ from datetime import datetime
 from threading import Thread
 
 from ops_pipelines.engines import kube as engine
+from ops_pipelines.engines import kube_bluegreen as beside
 from ops_pipelines.engines._deploy_needs import Deployed, ReplicaStatus, no_smoke
 from ops_pipelines.engines._deploy_preflight import refuse
 from ops_pipelines.engines._kube_needs import Object
 from ops_pipelines.engines.ports import Fence, Progress
 from ops_pipelines.engines.revisions import Revision
 from ops_pipelines.errors import OpsError, Refused, UsageError
+from ops_pipelines.policy.bluegreen import revision_note
 from ops_pipelines.policy.kube_diff import by_hand
 from ops_pipelines.policy.kube_objects import Key, containers_of, is_kept, key_of, replicas_of
 from ops_pipelines.policy.kube_release import Release, from_json, to_json, with_replicas
@@ -23,7 +25,7 @@ from ops_pipelines.policy.kube_replicas import candidates, claims_of, owner_of
 from ops_pipelines.policy.kube_words import is_ready, pod_fault
 from ops_pipelines.policy.plan import Finding, Plan, Step, Verb
 from ops_pipelines.policy.processes import ProcessState
-from ops_pipelines.wiring import asking, kube_preflight, revisions
+from ops_pipelines.wiring import asking, kube_bluegreen, kube_preflight, revisions
 from ops_pipelines.wiring.kube_site import KubeSite, within
 from ops_pipelines.wiring.site import Site
 
@@ -41,13 +43,17 @@ _PHASES: Mapping[str, ProcessState] = {
 
 def plan(site: Site, *, to: int | None = None, blue_green: bool | None = None) -> Plan:
     """What a deploy (or going back to revision `to`) would change."""
-    del blue_green
     here = KubeSite(site)
     if to is None:
-        return here.look(f"Deploy {site.name}", wanted(here)).plan
+        return _shown(here, here.look(f"Deploy {site.name}", wanted(here)), blue_green)
     earlier = revisions.read(site, to)
     notes = revisions.differences(site, earlier)
-    return here.look(f"go back to revision {to} of {site.name}", from_json(earlier.artifact), notes).plan
+    title = f"go back to revision {to} of {site.name}"
+    return _shown(here, here.look(title, from_json(earlier.artifact), notes), blue_green)
+
+
+def _shown(here: KubeSite, looked: engine.Look, blue_green: bool | None) -> Plan:
+    return kube_bluegreen.choose(here, looked, blue_green).shown(looked.plan)
 
 
 def wanted(here: KubeSite) -> Release:
@@ -90,8 +96,8 @@ def deploy(
     blue_green: bool | None = None,
 ) -> Deployed:
     """Deploy what is declared, or the `earlier` revision, under the stack's lease."""
-    del blue_green
     here = KubeSite(site)
+    kube_bluegreen.finish(here, fence, progress)
     reason = "deploy" if earlier is None else "rollback"
     note = "deploy" if earlier is None else f"rollback to {earlier.number}"
     release = wanted if earlier is None else lambda _: from_json(earlier.artifact)
@@ -104,8 +110,17 @@ def deploy(
         asked = asking.answers(site)
         return asked if earlier is None else asking.for_information(asked)
 
+    choice = kube_bluegreen.choose(here, looked, blue_green)
+    if choice.moves:
+        return beside.deploy(
+            site.name, looked, choice.moves, kube_bluegreen.bench(here), plan=choice.shown(looked.plan),
+            fence=fence, smoke=smoke, within=within(site), reason=reason, findings=findings,
+            record=lambda done, watched: _record(here, done, by, revision_note(note, watched), earlier),
+            force_conflicts=here.target.force_conflicts, progress=progress,
+        )  # fmt: skip
     return engine.deploy(
-        site.name, looked, here.hands, before=before(site), fence=fence, smoke=smoke, within=within(site),
+        site.name, replace(looked, plan=choice.shown(looked.plan)), here.hands, before=before(site),
+        fence=fence, smoke=smoke, within=within(site),
         record=lambda done: _record(here, done, by, note, earlier), reason=reason, findings=findings,
         force_conflicts=here.target.force_conflicts, progress=progress,
     )  # fmt: skip
