@@ -77,8 +77,13 @@ def of_kind(objects: Iterable[Mapping[str, Any]], *kinds: str) -> list[Mapping[s
 
 
 def workloads(objects: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Deployments and StatefulSets by the component that they are."""
-    found = of_kind(objects, "Deployment", "StatefulSet")
+    """Deployments, StatefulSets and groups of RayClusters by the component that they are."""
+    found: list[Mapping[str, Any]] = [*of_kind(objects, "Deployment", "StatefulSet")]
+    for cluster in of_kind(objects, "RayCluster"):
+        for group in (cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]):
+            labels = group["template"]["metadata"]["labels"]
+            about = {"name": group.get("groupName", "head"), "labels": labels}
+            found.append({"kind": "RayCluster", "metadata": about, "spec": group})
     return {one["metadata"]["labels"]["app.kubernetes.io/component"]: one for one in found}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster.nodes import POOL
 from tests.cluster.use import Cluster, Namespace
 from tests.helm.charts import Form, forms, helm, rendered
 from tests.waiting import until
@@ -178,6 +179,79 @@ def test_seven_servers_share_two_claimed_cards(space: Namespace) -> None:
     finally:
         space.cluster.ask("delete", "deviceclass", driver)
         space.cluster.ask("delete", "resourceslice", f"{node}-cards")
+
+
+def test_three_models_share_the_card_of_one_node(space: Namespace) -> None:
+    space.cluster.ask("create", "-f", "-", stdin=json.dumps(_RUNTIME))  # there already in a second run
+    labels = {"ops-pipelines.io/cards": "llm-service"}
+    node = space.gpu_node(gpus=1, labels=labels, taints=[_TAINT])
+    space.gpu_node(gpus=0)
+    release = _Release(space, Form(CHARTS / "llm-service", ("values-gpu-80.yaml",)))
+    release.up()
+    models = [one for one in release.pods() if one["spec"]["nodeName"] == node]
+    assert {one["metadata"]["labels"]["app.kubernetes.io/component"] for one in models} == {
+        "standard",
+        "longctx",
+        "multimodal",
+    }
+    assert release.helm("uninstall", release.name, "--wait", "--timeout=60s").returncode == 0
+    assert "llm-service-models" in _names(space, "pvc")
+
+
+def test_aphrodite_is_scaled_by_the_hpa_and_its_ray_form_lands_on_five_nodes(space: Namespace) -> None:
+    for _ in range(5):
+        space.gpu_node(gpus=4, taints=[_TAINT])
+    space.gpu_node(gpus=0)
+    shared = f'claims.models.existingClaim="{_shared(space)}"'
+    release = _Release(space, Form(CHARTS / "aphrodite", ("values-production.yaml",)))
+    release.up(shared)
+    until(lambda: _ready(space, "deployment/aphrodite-aphrodite") == {"2"}, what="the HPA's minimum")
+    engines = [one for one in release.pods() if "-aphrodite-" in one["metadata"]["name"]]
+    assert len({one["spec"]["nodeName"] for one in engines}) == 2
+    assert release.helm("uninstall", release.name, "--wait", "--timeout=60s").returncode == 0
+
+    ray = _Release(space, Form(CHARTS / "aphrodite", ("values-ray.yaml",)))
+    ray.up(shared)
+    on_cards = [
+        one for one in ray.pods() if "nvidia.com/gpu" in str(one["spec"]["containers"][0]["resources"])
+    ]
+    assert len(on_cards) == 5
+    assert len({one["spec"]["nodeName"] for one in on_cards}) == 5
+
+
+def _shared(space: Namespace) -> str:
+    """A claim that many nodes mount, as a class of network storage gives it."""
+    name = f"{space.name}-shared"
+    spec = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    space.cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": name, "labels": {POOL: space.name}},
+            "spec": {**spec, "capacity": {"storage": "1Ti"}, "nfs": {"server": "nowhere", "path": "/"}},
+        }
+    )
+    space.create(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "shared"},
+            "spec": {**spec, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}},
+        }
+    )
+    return "shared"
+
+
+def test_the_swarm_is_installed_and_gets_more_agents(space: Namespace) -> None:
+    space.gpu_node(gpus=1, taints=[_TAINT])
+    space.gpu_node(gpus=0)
+    release = _Release(space, Form(CHARTS / "vllm-local-swarm"))
+    release.up()
+    assert _ready(space, "deployment/vllm-local-swarm-ray-worker") == {"2"}
+    release.up("components.ray-worker.replicas=10")
+    assert _ready(space, "deployment/vllm-local-swarm-ray-worker") == {"10"}
+    assert release.helm("rollback", release.name, "1", "--wait", "--timeout=60s").returncode == 0
+    assert _ready(space, "deployment/vllm-local-swarm-ray-worker") == {"2"}
 
 
 _RUNTIME = {

@@ -20,8 +20,10 @@
 ---
 {{ include "ops-stack.config" $here }}
 {{- end }}
+{{- if not (include "ops-stack.by-operator" $here) }}
 ---
 {{ include "ops-stack.workload" $here }}
+{{- end }}
 {{- if and $c.ports (not $c.service.none) }}
 ---
 {{ include "ops-stack.service" $here }}
@@ -41,7 +43,7 @@
 ---
 {{ include "ops-stack.keda" $here }}
 {{- end }}
-{{- if and (kindIs "map" $c.recommend) $.Values.recommend }}
+{{- if and (kindIs "map" $c.recommend) $.Values.recommend (not (include "ops-stack.by-operator" $here)) }}
 ---
 {{ include "ops-stack.vpa" $here }}
 {{- end }}
@@ -50,6 +52,7 @@
 {{ include "ops-stack.service-monitor" $here }}
 {{- end }}
 {{- end }}
+{{- include "ops-stack.ray" $both }}
 {{- if .Values.networkPolicy.enabled }}
 ---
 {{ include "ops-stack.network" $both }}

@@ -10,7 +10,9 @@
 {{- end -}}
 
 {{- define "ops-stack.selector" -}}
+{{- if not (include "ops-stack.by-operator" .) -}}{{/* the operator gives its pods a name of its own */}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
+{{ end -}}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .name }}
 {{- with .c.color }}
@@ -49,6 +51,7 @@ health: {}
 fetch: {}
 resources: {}
 gpu: {}
+ray: {}
 user: {}
 connects: []
 after: []
@@ -132,6 +135,11 @@ disruption: {}
 {{- $longest = max $longest (include "ops-stack.patience" (dict "root" $.root "c" (mergeOverwrite (include "ops-stack.defaults" $ | fromYaml) (deepCopy $other))) | int) -}}
 {{- end -}}
 {{ add (.c.health.within | default 60) (ternary (.c.fetch.within | default 3600) 0 (not (empty .c.fetch.command))) $longest }}
+{{- end -}}
+
+{{/* Whether KubeRay's operator makes its pods. */}}
+{{- define "ops-stack.by-operator" -}}
+{{- if and .c.ray.role .root.Values.ray.operator }}yes{{ end -}}
 {{- end -}}
 
 {{- define "ops-stack.on-card" -}}

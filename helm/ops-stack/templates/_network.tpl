@@ -57,6 +57,9 @@ spec:
         {{- toYaml $policy.ingress | nindent 8 }}
       ports: [{port: {{ index $c.ports ($root.Values.ingress.port | default "http") | int }}, protocol: TCP}]
     {{- end }}
+    {{- with $c.mesh }}
+    - from: [{podSelector: {matchLabels: {app.kubernetes.io/instance: {{ $root.Release.Name }}, ops-pipelines.io/mesh: {{ . }}}}}]
+    {{- end }}
     {{- with $c.clients }}
     - from:
         {{- toYaml . | nindent 8 }}
@@ -77,6 +80,9 @@ spec:
     {{- end }}
     {{- if $c.peers }}
     - to: [{podSelector: {matchLabels: {app.kubernetes.io/instance: {{ $root.Release.Name }}, app.kubernetes.io/component: {{ $name }}}}}]
+    {{- end }}
+    {{- with $c.mesh }}
+    - to: [{podSelector: {matchLabels: {app.kubernetes.io/instance: {{ $root.Release.Name }}, ops-pipelines.io/mesh: {{ . }}}}}]
     {{- end }}
     {{- if $c.internet }}
     # Not the address at which clouds hand out the node's own keys.

@@ -8,6 +8,9 @@
 metadata:
   labels:
     {{- include "ops-stack.selector" . | nindent 4 }}
+    {{- with $c.mesh }}
+    ops-pipelines.io/mesh: {{ . }}
+    {{- end }}
     {{- with $c.labels }}{{ toYaml . | nindent 4 }}{{ end }}
   {{- if or $c.files $c.annotations }}
   annotations:

@@ -44,6 +44,19 @@
 {{- $found = append $found (printf "components.%s.scaling: minimum %v is more than maximum %v" .name $scaling.minimum $scaling.maximum) -}}
 {{- end -}}
 {{- end -}}
+{{- $operator := include "ops-stack.by-operator" . -}}
+{{- if and (eq $by "ray") (not (and $operator (eq .c.ray.role "worker"))) -}}
+{{- $found = append $found (printf "components.%s.scaling.by is ray, whose autoscaler tells KubeRay's operator how many workers there are; set ray.operator: true, or scaling.by: hpa" .name) -}}
+{{- end -}}
+{{- if and $operator (not (has $by (list "none" "ray"))) -}}
+{{- $found = append $found (printf "components.%s.scaling.by is %s, and the operator's RayCluster owns the number of its workers; set scaling.by: ray, or ray.operator: false" .name $by) -}}
+{{- end -}}
+{{- if and (eq (.c.ray.role | default "") "head") (ne (include "ops-stack.most" . | int) 1) -}}
+{{- $found = append $found (printf "components.%s is the head of a Ray cluster, and there are to be %s of it: each would be a cluster of its own; set replicas: 1" .name (include "ops-stack.most" .)) -}}
+{{- end -}}
+{{- if and $operator (eq .c.kind "StatefulSet") -}}
+{{- $found = append $found (printf "components.%s is a StatefulSet, and part of the operator's RayCluster, which gives no pod a volume of its own; use claims" .name) -}}
+{{- end -}}
 {{- if and (eq $by "hpa") (not (or $scaling.cpu $scaling.memory $scaling.pods)) -}}
 {{- $found = append $found (printf "components.%s.scaling.by is hpa, and there is nothing to scale by; set scaling.cpu, memory or pods" .name) -}}
 {{- end -}}

@@ -1,0 +1,1 @@
+../../../../deploy/vllm-local-swarm/postgres/langflow.sql
