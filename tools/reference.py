@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import click
 from pydantic.fields import FieldInfo
 
+from ops_pipelines.policy.cloud_cards import AS_OF, CLOUDS
 from ops_pipelines.policy.lint import RULES
 from ops_pipelines.policy.lint_compose import GROUPS, ComposeRule
 from ops_pipelines.policy.lint_kube import KUBE_GROUPS, KubeRule
@@ -34,6 +35,16 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 _MADE = "<!-- Written by `python -m tools.reference`. Change the docstrings, not this page. -->\n"
 
 _CHARTS_MADE = "<!-- Written by `python -m tools.reference` from helm/ops-stack/schema/values.yaml. -->\n"
+
+_CLOUDS = """# Cards that clouds lend to containers
+
+<!-- Written by `python -m tools.reference` from ops_pipelines/policy/cloud_cards.py. -->
+
+Services that run containers without a cluster, and the cards that they lend, as of {date}. Offers change: what is not
+here was not to be had then. Aphrodite's forms for them are in `deploy/aphrodite/cloud/`.
+
+| service | card | GB | at most for a container | asked for as |
+| --- | --- | --- | --- | --- |"""
 
 _STACK_IMAGES = """`tests/deploy/test_started.py` starts each stack of `deploy/` whole, by our own deploy, on a real
 Docker Engine, with its Compose files unchanged. No registry of images is asked: `make parts` makes images under
@@ -194,6 +205,22 @@ def stack_images() -> str:
     return "\n".join(["# Images that the stacks are tested with", "", _MADE, _STACK_IMAGES, *rows, ""])
 
 
+def cloud_cards() -> str:
+    """The cards that clouds lend to containers."""
+    lines = [_CLOUDS.format(date=AS_OF)]
+    for name, cloud in CLOUDS.items():
+        where = f"[{cloud.title}]({cloud.page})"
+        for card in cloud.cards.values():
+            machines = ", ".join(card.on) or card.name
+            lines.append(
+                f"| {where} (`{name}`) | {card.name} | {card.memory_gb} | {card.most} | {machines} |"
+            )
+        if not cloud.cards:
+            lines.append(f"| {where} (`{name}`) | none | | | |")
+    lines += ["", *(f"- {one.title}: {one.note} More: {one.instead}." for one in CLOUDS.values())]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "stack-file.md": stack_file,
     "cli.md": command_line,
@@ -202,6 +229,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     **{f"lint/{group}.md": partial(compose_rules, group) for group in GROUPS},
     **{f"lint/{group}.md": partial(kube_rules, group) for group in KUBE_GROUPS},
     "charts.md": lambda: charts.reference().replace("\n\n", f"\n\n{_CHARTS_MADE}\n", 1),
+    "cloud-cards.md": cloud_cards,
     **{
         f"../../helm/{chart.name}/values.schema.json": partial(charts.schema, chart)
         for chart in charts.stack_charts()
