@@ -196,18 +196,21 @@ def _scaled(here: KubeSite, release: Release, component: str, key: Key, count: i
     """The release with another number of replicas: the first value of the usual ones that the chart goes by."""
     chart = here.chart(release)
     tried = candidates(component, here.target.replica_values)
+
+    def says(one: Release, path: str) -> bool:
+        objects = here.helm.render(chart, here.layers(one).texts, upgrade=True)
+        found = [each for each in objects if key_of(each, key.namespace) == key]
+        return bool(found) and replicas_of(found[0]) == one.replicas[path]
+
     for path in tried:
+        # A value that the chart does not read changes nothing: another number than any default tells. The smaller one,
+        # as a chart may refuse more than there is room for.
+        try:
+            read = says(with_replicas(release, path, count - 1 if count else 1), path)
+        except OpsError:  # a closed schema refuses a value that it does not know
+            continue
         changed = with_replicas(release, path, count)
-        # A value that the chart does not read changes nothing: another number than any default tells.
-        for probe in (changed, with_replicas(release, path, count + 1)):
-            try:
-                objects = here.helm.render(chart, here.layers(probe).texts, upgrade=True)
-            except OpsError:  # a closed schema refuses a value that it does not know
-                break
-            found = [one for one in objects if key_of(one, key.namespace) == key]
-            if not found or replicas_of(found[0]) != probe.replicas[path]:
-                break
-        else:
+        if read and says(changed, path):
             return changed
     raise UsageError(
         f"no value of chart {release.chart} says how many replicas {component} has; tried: {', '.join(tried)}",
