@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
+import yaml
 from pydantic.fields import FieldInfo
 
+from ops_pipelines.policy import kube_rights
 from ops_pipelines.policy.cloud_cards import AS_OF, CLOUDS
 from ops_pipelines.policy.lint import RULES
 from ops_pipelines.policy.lint_compose import GROUPS, ComposeRule
@@ -59,6 +61,21 @@ and for Obelisk adds a server in OpenAI's place. Every model cache holds a real 
 
 | image | is | what is in it |
 | --- | --- | --- |"""
+
+_RIGHTS = """# Rights on Kubernetes
+
+What target `kubernetes` needs of a cluster. A preflight (`ops-pipelines plan STACK`) asks the API server for each, and
+names those that are not there. Without one that is not needed a deploy is blind and not impossible: the preflight
+says what it could not look at.
+
+| resource | group | verbs | in | needed | what for |
+| --- | --- | --- | --- | --- | --- |"""
+
+_ROLES = """
+## As roles
+
+Bind the first in the release's namespace, the second in the cluster, and add a rule for each kind that the chart makes.
+"""
 
 _STACK_FILE = """# The stack file
 
@@ -196,6 +213,29 @@ def _pages(head: str, rules: Sequence[ComposeRule | KubeRule]) -> str:
     return "\n".join(parts)
 
 
+def kubernetes_rights() -> str:
+    """What target `kubernetes` may have to do in a cluster, from the table that its preflight asks by."""
+    rows = [
+        f"| `{one.resource}` | `{one.group or 'core'}` | {', '.join(one.verbs)} | "
+        f"{'cluster' if one.wide else 'namespace'} | {'yes' if one.needed else 'no'} | {one.why} |"
+        for one in kube_rights.FIXED
+    ]
+    roles = [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": kind,
+            "metadata": {"name": "ops-pipelines"},
+            "rules": kube_rights.rules(kube_rights.FIXED, wide=wide),
+        }
+        for kind, wide in (("Role", False), ("ClusterRole", True))
+    ]
+    yaml_text = yaml.safe_dump_all(roles, sort_keys=False, default_flow_style=None, width=110)
+    kinds = f"and for each kind of object that the chart makes: {', '.join(kube_rights.MANAGE)}."
+    return "\n".join(
+        [_MADE, _RIGHTS, *rows, f"\n{kinds[0].upper()}{kinds[1:]}", _ROLES, f"```yaml\n{yaml_text}```", ""]
+    )
+
+
 def stack_images() -> str:
     """The page on the images that tests start the stacks of deploy/ with."""
     rows = [
@@ -226,6 +266,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": command_line,
     "lint-rules.md": lint_rules,
     "stack-images.md": stack_images,
+    "kubernetes-rights.md": kubernetes_rights,
     **{f"lint/{group}.md": partial(compose_rules, group) for group in GROUPS},
     **{f"lint/{group}.md": partial(kube_rules, group) for group in KUBE_GROUPS},
     "charts.md": lambda: charts.reference().replace("\n\n", f"\n\n{_CHARTS_MADE}\n", 1),

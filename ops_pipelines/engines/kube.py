@@ -117,7 +117,14 @@ def deploy(
     try:
         if not plan.empty or new or not now.well:
             fence.check()
-            apply(release, hands, fence, within, force_conflicts=force_conflicts, first=not now.records)
+            apply(
+                release,
+                hands,
+                fence,
+                within,
+                force_conflicts=force_conflicts,
+                make_namespace=not looked.namespace_there,
+            )
         await_well(
             looked.objects, release.namespace, hands, within=within, check=fence.check, progress=progress
         )
@@ -147,7 +154,7 @@ def apply(
     within: float,
     *,
     force_conflicts: bool = False,
-    first: bool = False,
+    make_namespace: bool = False,
 ) -> None:
     layers = hands.layers(release)
     hands.helm.apply(
@@ -157,7 +164,7 @@ def apply(
         labels={OURS: str(fence.token)},
         secrets=layers.secrets,
         force_conflicts=force_conflicts,
-        create_namespace=first and hands.create_namespace,
+        create_namespace=make_namespace and hands.create_namespace,
     )
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from ops_pipelines.errors import DeployFailed, PreflightFailed, Refused, UsageError
+from ops_pipelines.policy import kube_rights
 from ops_pipelines.wiring import deployments, revisions
 from tests.cluster.use import Namespace
 from tests.integration.kube_web import SECRET, Stand, make_stand
 from tests.parts import require
 from tests.servers.seaweed import Seaweed
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -92,19 +94,17 @@ def test_deploy_change_go_back_scale_and_take_down(stand: Stand, namespace: Name
 
 def test_a_failed_upgrade_puts_back_what_ran(stand: Stand, namespace: Namespace) -> None:
     stand.deploy()
-    stand.values["web"] = {"gpus": 3}
+    stand.values["web"] = {"cpu": "99"}
     stand.target["unschedulable_within"] = "2s"
     with pytest.raises(DeployFailed) as caught:
         stand.deploy()
     words = str(caught.value)
     assert "component `web` (Deployment/shop-web)" in words
-    assert "Insufficient nvidia.com/gpu" in words
-    assert "no node has as many free cards" in words
+    assert "Insufficient cpu" in words
+    assert "add nodes" in words
     assert "what ran before was put back and is healthy" in words
-    assert (
-        "limits"
-        not in namespace.get("deployment/shop-web")["spec"]["template"]["spec"]["containers"][0]["resources"]
-    )
+    [container] = namespace.get("deployment/shop-web")["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"]["cpu"] == "10m"
     newest = revisions.newest(stand.write())
     assert newest is not None
     assert newest.number == 1
@@ -117,7 +117,7 @@ def test_a_failed_upgrade_puts_back_what_ran(stand: Stand, namespace: Namespace)
 
 
 def test_a_failed_first_deploy_leaves_claims_alone(stand: Stand, namespace: Namespace) -> None:
-    stand.values["web"] = {"gpus": 9}
+    stand.values["web"] = {"cpu": "99"}
     stand.target["unschedulable_within"] = "1s"
     with pytest.raises(
         DeployFailed, match="what the deploy had started was removed; volume claims stay: shop-models"
@@ -192,3 +192,46 @@ def _scaler(name: str) -> dict[str, object]:
         "metadata": {"name": "one"},
         "spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 2},
     }
+
+
+def test_rights_cards_quota_and_pod_security(stand: Stand, namespace: Namespace) -> None:
+    """An account with the documented rights does all of it; with one fewer the preflight names that one."""
+    core = [("", name, True) for name in ("secrets", "configmaps", "persistentvolumeclaims")]
+    kinds = [*core, ("apps", "deployments", True), ("apps", "statefulsets", True)]
+    rights = (*kube_rights.FIXED, *kube_rights.of_kinds(kinds))
+    narrow, wide = (kube_rights.rules(rights, wide=each) for each in (False, True))
+    stand.environ["KUBECONFIG"] = str(namespace.account(narrow, cluster=wide))
+    assert [one.ok for one in deployments.preflight(stand.write()) if one.subject == "rights"] == [True]
+    assert stand.deploy().revision == 1
+    stand.values["words"] = "two"
+    assert stand.deploy().revision == 2
+    deployments.deploy(stand.write(), to=1, by="test")
+    deployments.set_replicas(stand.write(), "web", 2)
+    assert len(deployments.status_rows(stand.write())) == 3
+    deployments.drift_findings(stand.write())
+    deployments.down(stand.write(), volumes=True)
+    assert namespace.get("deployments")["items"] == []
+    lost = ("patch", "statefulsets")
+    fewer = [
+        {**rule, "verbs": [verb for verb in rule["verbs"] if (verb, *rule["resources"]) != lost]}
+        for rule in narrow
+    ]
+    stand.environ["KUBECONFIG"] = str(namespace.account(fewer, cluster=wide))
+    with pytest.raises(PreflightFailed, match=r"may not patch statefulsets\.apps in namespace"):
+        stand.deploy()
+
+    # What would wait for ever, or be refused half-way, is said first.
+    stand.environ["KUBECONFIG"] = str(namespace.cluster.kubeconfig)
+    stand.values = {"web": {"gpus": 99}}
+    with pytest.raises(PreflightFailed, match=r"99 nvidia\.com/gpu"):
+        stand.deploy()
+    namespace.kubectl("create", "quota", "q", "--hard=pods=2")
+    until(lambda: namespace.get("quota/q").get("status", {}).get("used"), what="the quota to be counted")
+    stand.values = {"web": {"replicas": 2}}
+    with pytest.raises(PreflightFailed, match="pods: 3 asked for, 2 free of 2"):
+        stand.deploy()
+    namespace.kubectl("delete", "quota", "q")
+    namespace.kubectl("label", "namespace", namespace.name, "pod-security.kubernetes.io/enforce=restricted")
+    with pytest.raises(PreflightFailed, match="violates PodSecurity"):
+        stand.deploy()
+    assert namespace.get("deployments")["items"] == []
