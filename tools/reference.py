@@ -229,10 +229,18 @@ def kubernetes_rights() -> str:
         }
         for kind, wide in (("Role", False), ("ClusterRole", True))
     ]
-    yaml_text = yaml.safe_dump_all(roles, sort_keys=False, default_flow_style=None, width=110)
+    texts = [yaml.safe_dump(one, sort_keys=False, default_flow_style=None, width=110) for one in roles]
     kinds = f"and for each kind of object that the chart makes: {', '.join(kube_rights.MANAGE)}."
     return "\n".join(
-        [_MADE, _RIGHTS, *rows, f"\n{kinds[0].upper()}{kinds[1:]}", _ROLES, f"```yaml\n{yaml_text}```", ""]
+        [
+            _MADE,
+            _RIGHTS,
+            *rows,
+            f"\n{kinds[0].upper()}{kinds[1:]}",
+            _ROLES,
+            *(f"```yaml\n{text}```\n" for text in texts),
+            "",
+        ]
     )
 
 
