@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ops_pipelines.policy.manifest import safe_path
+from ops_pipelines.policy.one_off import is_spare
 from ops_pipelines.policy.plan import Finding
 
 
@@ -37,6 +38,8 @@ def walk(root: Path, given: Path, *, free_names: bool) -> Walked:
             walked.problems.append(unreadable(folder or ".", error))
             continue
         for entry in entries:
+            if not folder and is_spare(entry.name):
+                continue  # a restore's, where the cache is all of a volume
             path = posixpath.join(folder, entry.name)
             try:
                 found = entry.stat(follow_symlinks=False)

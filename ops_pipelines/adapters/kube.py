@@ -248,13 +248,23 @@ class Cluster:
             return ""
         return response.text
 
-    def follow(self, namespace: str, pod: str, container: str, *, lines: int, follow: bool) -> Iterator[str]:
-        """Lines that a container prints, until it ends where `follow`. Raises Unreachable, ClusterRefused."""
+    def follow(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        lines: int,
+        follow: bool,
+        quiet: float | None = None,
+    ) -> Iterator[str]:
+        """Lines that a container prints, until it ends where `follow`. Raises Unreachable (also after so many seconds
+        `quiet`), ClusterRefused."""
         params = {"container": container, "tailLines": str(lines), "follow": str(follow).lower()}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         try:
             with self._client().stream(
-                "GET", path, params=params, headers=self._who(), timeout=httpx.Timeout(_TIMEOUT, read=None)
+                "GET", path, params=params, headers=self._who(), timeout=httpx.Timeout(_TIMEOUT, read=quiet)
             ) as response:
                 if not response.is_success:
                     response.read()

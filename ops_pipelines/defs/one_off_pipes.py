@@ -11,10 +11,9 @@ import dagster as dg
 from dagster._core.pipes.utils import extract_message_or_forward_to_stdout
 from dagster_docker.pipes import PipesDockerClient, PipesDockerLogsMessageReader
 
-from ops_pipelines.adapters import docker_oneoff
-from ops_pipelines.adapters.docker_engine import DockerEngine
 from ops_pipelines.policy.one_off import OneOff, message
 from ops_pipelines.wiring import one_offs
+from ops_pipelines.wiring.beside import Room
 
 
 class OneOffPipes(PipesDockerClient):
@@ -23,7 +22,7 @@ class OneOffPipes(PipesDockerClient):
     def run_on(
         self,
         context: dg.OpExecutionContext | dg.AssetExecutionContext,
-        engine: DockerEngine,
+        room: Room,
         spec: OneOff,
         heard: Callable[[str], None],
     ) -> None:
@@ -39,7 +38,7 @@ class OneOffPipes(PipesDockerClient):
                 heard(line)
 
             environ = {**spec.environ, **session.get_bootstrap_env_vars()}
-            docker_oneoff.run(engine, replace(spec, environ=environ), hear)
+            room.run(replace(spec, environ=environ), hear)
 
 
 @contextmanager
@@ -47,8 +46,8 @@ def moved_by_pipes(context: dg.OpExecutionContext | dg.AssetExecutionContext) ->
     """Containers that are started in the `with` are this run's."""
     client = OneOffPipes(message_reader=PipesDockerLogsMessageReader())
 
-    def run(engine: DockerEngine, spec: OneOff, heard: Callable[[str], None]) -> None:
-        client.run_on(context, engine, spec, heard)
+    def run(room: Room, spec: OneOff, heard: Callable[[str], None]) -> None:
+        client.run_on(context, room, spec, heard)
 
     with one_offs.through(run):
         yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 STACK_LABEL = "io.ops-pipelines.one-off"
@@ -19,7 +20,15 @@ _VERSION_KEY = "__dagster_pipes_version"
 _FORGOTTEN = 3600.0
 """Seconds after which a container that no lease stands for is nobody's."""
 
+SPARED = (".restore-*", ".before-*", ".removing-*", "lost+found")
+"""Names at the top of a volume that are not of its data: what restores staged and kept, and the file system's own."""
+
 By = Literal["auto", "process", "container"]
+
+
+def is_spare(name: str) -> bool:
+    """Whether a name at the top of a volume is none of its data."""
+    return any(fnmatchcase(name, one) for one in SPARED)
 
 
 @dataclass(frozen=True)

@@ -302,8 +302,8 @@ def caches(site: Site) -> Mapping[str, tuple[Path, ...]]:
 def in_a_cluster(site: Site) -> TargetUnsupported:
     """That the volumes of a cluster are no folders of this machine."""
     return TargetUnsupported(
-        f"the data of {site.name} lies in volumes of a cluster, which this version does not reach",
-        remedy="deploy, scale and roll back work; back its data up on target compose, or with the cluster's own tools",
+        f"the data of {site.name} lies in volumes of a cluster, and in no folders of this machine",
+        remedy="back up and restore work, by Jobs beside the volumes; for the rest, use the cluster's own tools",
     )
 
 

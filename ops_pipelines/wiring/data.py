@@ -22,7 +22,7 @@ from ops_pipelines.policy import cache_diff
 from ops_pipelines.policy.cache_names import wanted_models
 from ops_pipelines.policy.models import Inventory, WantedModel, inventory_from_json
 from ops_pipelines.policy.plan import Finding, Plan, failed
-from ops_pipelines.wiring import compose_data, one_offs
+from ops_pipelines.wiring import beside, one_offs
 from ops_pipelines.wiring.collections import (
     CollectionsReport,
     bring_collections,
@@ -52,7 +52,7 @@ def inventory_of(
     """Takes the inventory of one replica of a cache, reading only files that changed, and tonight's share of those
     that did not where it is to be all of them in `reread_days`; with `defer`, see `remember`."""
     declared = site.stack.caches[cache]
-    if compose_data.by_container(site):
+    if beside.by_container(site):
         return _elsewhere(site, cache)
     folders = caches(site)[cache]
 
@@ -78,7 +78,7 @@ def _elsewhere(site: Site, cache: str) -> TakeInventory:
 
     def take(replica: int, progress: Progress) -> Inventory:
         raw = one_offs.asking(site, "model_cache", cache)("inventory", {"replica": replica}, progress)
-        root = compose_data.sides(site, "model_cache", cache)[replica].folder
+        root = beside.room_of(site, "model_cache", cache).sides[replica].folder
         return replace(inventory_from_json(raw), root=root)
 
     return take
@@ -135,7 +135,7 @@ def model_findings(site: Site) -> tuple[Finding, ...]:
 
 
 def plan_fill(site: Site) -> Plan:
-    """Which models would be pulled; none into volumes of a cluster, whose servers or Jobs pull them."""
+    """Which models would be pulled; none into volumes of a cluster, whose servers pull them."""
     if site.stack.target.kind == "kubernetes":
         return Plan(f"Fill the model caches of {site.name}", ())
     steps = [
@@ -156,8 +156,7 @@ def fill(site: Site, progress: Progress = silent) -> tuple[Inventory, ...]:
     if plan_fill(site).empty:
         return _fill(site, None, progress)
     with lease(site, "fill the model caches") as fence:
-        if site.stack.target.kind == "compose":
-            compose_data.make_volumes(site)
+        beside.make_places(site)
         said_of_sources(site).unlink(missing_ok=True)  # it was said of what was here before
         return _fill(site, fence, progress)
 
@@ -196,7 +195,7 @@ def _beside(
     site: Site, cache: str, replica: int, sources: Mapping[str, ModelSource]
 ) -> Mapping[str, ModelSource]:
     """The same sources; for a folder that is not here, and that no server fills, by a container beside it."""
-    if site.stack.caches[cache].layout == "ollama" or not compose_data.by_container(site):
+    if site.stack.caches[cache].layout == "ollama" or not beside.by_container(site):
         return sources
     return {word: _Beside(source, site, cache, replica) for word, source in sources.items()}
 

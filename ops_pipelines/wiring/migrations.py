@@ -17,7 +17,7 @@ from ops_pipelines.policy import migration as policy
 from ops_pipelines.policy.plan import Finding, Plan, failed
 from ops_pipelines.settings import choose_profile
 from ops_pipelines.stack.loader import load_stack
-from ops_pipelines.wiring import compose_data, deployments, listing, restores, snapshots
+from ops_pipelines.wiring import beside, deployments, listing, restores, snapshots
 from ops_pipelines.wiring.connect import now
 from ops_pipelines.wiring.site import Site, linked, site_with_profile
 
@@ -107,8 +107,7 @@ class _Hands:
 
     def files(self, snapshot: str, progress: Progress) -> None:
         """Caches and volumes, before anything of the new form runs."""
-        if self.new.stack.target.kind == "compose":
-            compose_data.make_volumes(self.new)
+        beside.make_places(self.new)
         self._restore(snapshot, self._moves.files, progress)
 
     def deploy(self, snapshot: str, progress: Progress) -> None:

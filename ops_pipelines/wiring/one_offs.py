@@ -13,13 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import structlog
 
 from ops_pipelines import errors
-from ops_pipelines.adapters import docker_oneoff
-from ops_pipelines.adapters.docker_engine import DockerEngine
 from ops_pipelines.engines.lease import read_lease
 from ops_pipelines.engines.parts.elsewhere import Ask
 from ops_pipelines.engines.ports import Progress
@@ -29,13 +26,10 @@ from ops_pipelines.errors import (
     PartFailed,
     SnapshotDamaged,
     TargetUnsupported,
-    UsageError,
 )
-from ops_pipelines.policy.compose_plan import Behind
 from ops_pipelines.policy.manifest import Part, decode
-from ops_pipelines.policy.one_off import DATA, FENCE_LABEL, STACK_LABEL, Mounted, OneOff, message
-from ops_pipelines.wiring.compose_data import sides
-from ops_pipelines.wiring.compose_site import ComposeSite
+from ops_pipelines.policy.one_off import DATA, FENCE_LABEL, SPARED, STACK_LABEL, OneOff, message
+from ops_pipelines.wiring.beside import HOME, Room, room_of
 from ops_pipelines.wiring.connect import backup_of, bucket_credentials, layout, object_store, secret
 from ops_pipelines.wiring.encryption import identity_texts, recipients
 from ops_pipelines.wiring.site import Site
@@ -44,20 +38,15 @@ log = structlog.get_logger()
 
 WORK = "OPS_ONE_OFF"
 IDENTITY = "OPS_ONE_OFF_IDENTITY"
-_HOME = "/var/lib/ops-pipelines"
-_READS = frozenset({"store", "inventory"})
-"""Verbs that need the files alone; the others look at what lies beside them too."""
-_CHANGES = frozenset({"stage", "switch", "discard", "fetch"})
 _OPENS = frozenset({"stage"})
 """Verbs that may need the private keys of encrypted parts."""
 _HANDED_ON = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "HF_ENDPOINT", "HF_HUB_OFFLINE")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Runner(Protocol):
     """Runs a container to its end and hands on its lines."""
 
-    def __call__(self, engine: DockerEngine, spec: OneOff, heard: Callable[[str], None]) -> None: ...
+    def __call__(self, room: Room, spec: OneOff, heard: Callable[[str], None]) -> None: ...
 
 
 _chosen = threading.local()
@@ -104,11 +93,11 @@ def _answer(
     arguments: Mapping[str, Any],
     progress: Progress,
 ) -> Any:
-    engine, keys = ComposeSite(site).docker, layout(site)
+    room, keys = room_of(site, kind, name), layout(site)
     bucket = object_store(site)
     held = read_lease(bucket, keys, site.name)
     token = held[0].token if held is not None and not held[1] else None
-    docker_oneoff.sweep(engine, site.name, token)
+    room.sweep(token)
     work = {
         "kind": kind,
         "name": name,
@@ -117,7 +106,7 @@ def _answer(
         "arguments": dict(arguments),
         "fence": token,
     }
-    spec = _spec(site, work)
+    spec = _spec(site, room, work)
     answers: dict[str, Mapping[str, Any]] = {}
 
     def heard(line: str) -> None:
@@ -133,7 +122,7 @@ def _answer(
     log.info("one_off.begins", stack_name=site.name, part=f"{kind}/{name}", verb=verb, container=spec.name)
     runner: Runner = getattr(_chosen, "runner", None) or _plain
     try:
-        runner(engine, spec, heard)
+        runner(room, spec, heard)
     except CommandFailed:
         if "error" not in answers:
             raise
@@ -155,7 +144,7 @@ def _answer(
     return json.loads(content)
 
 
-def _plain(engine: DockerEngine, spec: OneOff, heard: Callable[[str], None]) -> None:
+def _plain(room: Room, spec: OneOff, heard: Callable[[str], None]) -> None:
     """Run a container from the command line: what it logs is logged here."""
 
     def hear(line: str) -> None:
@@ -164,7 +153,7 @@ def _plain(engine: DockerEngine, spec: OneOff, heard: Callable[[str], None]) -> 
             log.info("one_off.says", container=spec.name, words=found.value["message"])
         heard(line)
 
-    docker_oneoff.run(engine, spec, hear)
+    room.run(spec, hear)
 
 
 def _raised(error: Mapping[str, Any]) -> OpsError:
@@ -177,55 +166,38 @@ def _raised(error: Mapping[str, Any]) -> OpsError:
     return known(str(error["message"]), remedy=str(error["remedy"]))
 
 
-def _spec(site: Site, work: Mapping[str, Any]) -> OneOff:
+def _spec(site: Site, room: Room, work: Mapping[str, Any]) -> OneOff:
     from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR, encode_param
 
-    here = ComposeSite(site)
-    moves, verb = here.target.data, str(work["verb"])
-    found = sides(site, work["kind"], work["name"])
+    verb, found = str(work["verb"]), room.sides
     environ, references = _secrets(site, verb, work["kind"], work["name"])
-    document = {**work, "stack": _declaration(site, work, found, references), "ca": _ca(site)}
-    fence = "" if work["fence"] is None else str(work["fence"])
-    suffix = randomness.token_hex(3)
-    return OneOff(
-        name=f"{here.target.project}--{work['name']}-{verb}-{suffix}",
-        image=moves.image,
+    document = {**work, "stack": _declaration(site, room, work, references), "ca": _ca(site)}
+    return room.made(
+        suffix=f"{verb}-{randomness.token_hex(3)}",
+        verb=verb,
+        found=found,
         command=("part", verb, f"{work['kind']}/{work['name']}"),
         environ={
             **{name: site.settings.environ[name] for name in _HANDED_ON if name in site.settings.environ},
             **environ,
-            "OPS_HOME": _HOME,
+            "OPS_HOME": HOME,
             WORK: encode_param(document),
             DAGSTER_PIPES_CONTEXT_ENV_VAR: encode_param({"data": _context()}),
             DAGSTER_PIPES_MESSAGES_ENV_VAR: encode_param({"stdio": "stderr"}),
         },
-        mounts=(
-            Mounted(f"{here.target.project}_ops-pipelines", _HOME, read_only=False, volume=True),
-            *(_mount(one, index, verb) for index, one in enumerate(found)),
-        ),
-        labels={STACK_LABEL: site.name, FENCE_LABEL: fence},
-        network=moves.network or ("host" if _is_near(_endpoint(site)) else "bridge"),
-        memory=moves.memory,
-        cpus=moves.cpus,
+        labels={STACK_LABEL: site.name, FENCE_LABEL: "" if work["fence"] is None else str(work["fence"])},
     )
 
 
-def _mount(side: Behind, index: int, verb: str) -> Mounted:
-    """One replica: what is mounted, where it is only read, or holds what lies beside too; else the folder above."""
-    if verb in _READS or side.inner:
-        source, target = (side.volume or side.root), f"{DATA}/{index}/{side.name}"
-        return Mounted(source, target, verb not in _CHANGES, volume=bool(side.volume))
-    return Mounted(side.above, f"{DATA}/{index}", verb not in _CHANGES)
-
-
 def _declaration(
-    site: Site, work: Mapping[str, Any], found: tuple[Behind, ...], references: Mapping[str, str]
+    site: Site, room: Room, work: Mapping[str, Any], references: Mapping[str, str]
 ) -> dict[str, Any]:
     """The declaration of the one part, as the container is to see it: its files lie in folders of its own."""
     kind, name = work["kind"], work["name"]
     whole = site.stack.model_dump(mode="json")
     section = "caches" if kind == "model_cache" else "volumes"
-    names = {f"{one.name}/{one.inner}".rstrip("/") for one in found}
+    found = room.sides
+    names = {f"{room.top(one)}/{one.inner}".rstrip("/") for one in found}
     if len(names) > 1:
         raise TargetUnsupported(
             f"the replicas of {kind}/{name} lie in folders of different names: {', '.join(sorted(names))}",
@@ -233,7 +205,9 @@ def _declaration(
         )
     number = "{replica}" if len(found) > 1 else "0"
     part = {**whole[section][name], "path": f"{DATA}/{number}/{names.pop()}", "hooks": {}, "needs": []}
-    backup = {**whole["backup"], "endpoint": _endpoint(site), "hooks": {}, "configuration": []}
+    if kind == "volume" and any(room.is_mount(one) for one in found):
+        part["exclude"] = [*part["exclude"], *(f"/{one}" for one in SPARED)]
+    backup = {**whole["backup"], "endpoint": room.endpoint, "hooks": {}, "configuration": []}
     encrypt = backup_of(site).encrypt
     if encrypt is not None:
         backup["encrypt"] = {
@@ -279,23 +253,6 @@ def _secrets(site: Site, verb: str, kind: str, name: str) -> tuple[dict[str, str
         if texts:
             environ[IDENTITY] = "\n".join(texts)
     return environ, references
-
-
-def _endpoint(site: Site) -> str | None:
-    """The bucket's store, as the engine's machine reaches it. Raises UsageError where it can only be this machine."""
-    here, endpoint = ComposeSite(site), backup_of(site).endpoint
-    if here.target.data.endpoint is not None:
-        return here.target.data.endpoint
-    if _is_near(endpoint) and not here.docker.is_local:
-        raise UsageError(
-            f"the bucket of {site.name} is at {endpoint}: for the engine at {here.docker.address} that is itself",
-            remedy="say in `target.data.endpoint` how the engine's machine reaches it",
-        )
-    return endpoint
-
-
-def _is_near(endpoint: str | None) -> bool:
-    return endpoint is not None and urlsplit(endpoint).hostname in _LOOPBACK
 
 
 def _ca(site: Site) -> str | None:

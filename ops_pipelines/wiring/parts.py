@@ -21,8 +21,8 @@ from ops_pipelines.policy.manifest import Manifest, Part, Question
 from ops_pipelines.policy.processes import programs_to_json
 from ops_pipelines.wiring import data, one_offs
 from ops_pipelines.wiring.artifacts import artifact, supported
+from ops_pipelines.wiring.beside import by_container, unused
 from ops_pipelines.wiring.buckets import bucket_source, bucket_target
-from ops_pipelines.wiring.compose_data import by_container, unused
 from ops_pipelines.wiring.connect import backup_of, embedder, known_secrets, served_name, vector_store
 from ops_pipelines.wiring.connect import caches as replica_folders
 from ops_pipelines.wiring.databases import database_source, database_target

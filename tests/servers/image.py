@@ -27,6 +27,9 @@ IMAGE = "ops-test/ops-pipelines:data"
 PLATFORM = "ops-test/ops-pipelines:platform"
 _PYTHON, _UV, _CLI = "ops-test/python:base", "ops-test/uv:base", "ops-test/docker:cli"
 _LEFT_OUT = ("site-packages", "__pycache__", "test", "idlelib", "tkinter", "config-3")
+_COUNTED_ON = (
+    "libstdc++.so.6", "libgcc_s.so.1", "librt.so.1", "libpthread.so.0", "libdl.so.2", "libutil.so.1", "libm.so.6",
+)  # fmt: skip
 _APPLETS = ("sh", "mkdir", "chown", "cat", "env", "ls", "true", "sleep", "id", "rm")
 
 # What Debian has and busybox has not: its packages are left out, and of `install` this is all that is used.
@@ -66,7 +69,7 @@ def _built(docker: Docker, name: str, target: str, **args: str) -> str:
         "ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
     )
     words = [word for change in changes for word in ("--change", change)]
-    docker.run("import", *words, "-", _PYTHON, stdin=_python())
+    docker.run("import", *words, "-", _PYTHON, stdin=python_files(program))
     build = {
         "context": str(ROOT),
         "dockerfile": "deploy/platform/Dockerfile",
@@ -96,8 +99,8 @@ def _tar(files: Mapping[str, Path]) -> bytes:
     return archive.getvalue()
 
 
-def _python() -> bytes:
-    """This machine's Python, a shell, and the certificates that it trusts."""
+def python_files(*more: Path) -> bytes:
+    """This machine's Python, a shell, the certificates that it trusts; libraries of `more` programs too."""
     real, stdlib = Path(sys.executable).resolve(), Path(sysconfig.get_path("stdlib"))
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -115,11 +118,11 @@ def _python() -> bytes:
             member.mode, member.size = 0o755, len(script)
             tar.addfile(member, io.BytesIO(script))
         tar.add("/etc/ssl/certs/ca-certificates.crt", "etc/ssl/certs/ca-certificates.crt")
-        programs = [real, Path(uv.binary()), *stdlib.glob("lib-dynload/*.so")]
+        programs = [real, *more, *stdlib.glob("lib-dynload/*.so")]
         needed = {library for program in programs for library in libraries(program)}
         # Wheels count on these of the system, as on any Debian.
         folder = Path("/usr/lib") / f"{platform.machine()}-linux-gnu"
-        for library in needed | {folder / name for name in ("libstdc++.so.6", "libgcc_s.so.1")}:
+        for library in needed | {folder / name for name in _COUNTED_ON}:
             tar.add(library.resolve(), str(library).lstrip("/"))
     return archive.getvalue()
 

@@ -1,6 +1,7 @@
 """Places of a restore that lie as folders beside live ones, one for each replica: their names, switch and removal.
 
-A place is named `<folder>.restore-<word>` beside the first replica's folder, and likewise beside the others'.
+A place is named `<folder>.restore-<word>` beside the first replica's folder, and likewise beside the others'. Where the
+folder is all of a mounted volume, it is `<folder>/.restore-<word>`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ops_pipelines.engines.parts._folders import Staging
+from ops_pipelines.engines.parts._folders import Staging, require_movable
+from ops_pipelines.engines.parts._inside import Inside, is_top
 from ops_pipelines.errors import PartFailed
 
 
@@ -20,17 +22,28 @@ def live_folders(roots: Sequence[Path]) -> list[Path]:
 
 def copy_at(live: Sequence[Path], place: str) -> Path | None:
     """Where a place with a `/` in it is: a path of its own, which is never switched. None for one beside the live."""
-    if "/" in place and not place.startswith(f"{live[0]}.restore-"):
+    if "/" in place and not place.startswith(_prefix(live[0])):
         return Path(place).absolute()
     return None
 
 
 def beside(live: Sequence[Path], place: str) -> list[Staging]:
     """The places beside the live folders that a word, or the first one's path, means. Raises PartFailed for neither."""
-    word = place.removeprefix(f"{live[0]}.restore-")
+    word = place.removeprefix(_prefix(live[0]))
     if not word or word.strip(".") == "" or "/" in word or "\0" in word:
         raise PartFailed(f"{place!r} names no place", remedy="name a place by a word, or by a path")
-    return [Staging(root.with_name(f"{root.name}.restore-{word}"), root) for root in live]
+    return [(Inside if is_top(root) else Staging)(Path(f"{_prefix(root)}{word}"), root) for root in live]
+
+
+def _prefix(live: Path) -> str:
+    """How the paths of the places begin that can replace a live folder."""
+    return f"{live}/.restore-" if is_top(live) else f"{live}.restore-"
+
+
+def require_replaceable(staging: Staging) -> None:
+    """Raise PartFailed where the live folder of a place cannot be replaced."""
+    if staging.live is not None and not isinstance(staging, Inside):
+        require_movable(staging.live)
 
 
 def is_whole(staging: Staging, digest: str) -> bool:
@@ -83,11 +96,11 @@ def leftovers(live: Sequence[Path]) -> tuple[str, ...]:
     """Places beside the live folders that an earlier restore or drill left, by the first replica's path."""
     words: set[str] = set()
     for root in live:
-        prefix = f"{root.name}.restore-"
-        names = os.listdir(root.parent) if root.parent.is_dir() else []
+        folder, prefix = Path(_prefix(root)).parent, Path(_prefix(root)).name
+        names = os.listdir(folder) if folder.is_dir() else []
         words |= {
             name.removeprefix(prefix).removesuffix(".new").removesuffix(".json")
             for name in names
             if name.startswith(prefix)
         }
-    return tuple(str(live[0].with_name(f"{live[0].name}.restore-{word}")) for word in sorted(words))
+    return tuple(f"{_prefix(live[0])}{word}" for word in sorted(words))

@@ -12,10 +12,11 @@ from ops_pipelines.engines.parts._beside import (
     discard_all,
     leftovers,
     live_folders,
+    require_replaceable,
     switch_all,
 )
 from ops_pipelines.engines.parts._cache_stage import Donors, Stager, compare, disk_errors, owner_of
-from ops_pipelines.engines.parts._folders import Staging, require_movable, sync_all
+from ops_pipelines.engines.parts._folders import Staging, sync_all
 from ops_pipelines.engines.ports import Fetch, Progress, TakeInventory, silent
 from ops_pipelines.policy.manifest import Part
 from ops_pipelines.policy.plan import Finding, Step
@@ -76,8 +77,7 @@ class ModelCacheTarget:
         self, part: Part, staging: Staging, donors: Donors, fetch: Fetch, progress: Progress
     ) -> None:
         staging.path.parent.mkdir(parents=True, exist_ok=True)
-        if staging.live is not None:
-            require_movable(staging.live)
+        require_replaceable(staging)
         if staging.switching:
             staging.remove()
         staging.begin(_digest(part))

@@ -40,6 +40,8 @@ class Note:
     """Inode of the staged folder, from when a switch began."""
     before: str = ""
     """Where the live folder goes, from when a switch began; empty where there was none."""
+    emptied: bool = False
+    """For a place inside the live folder: whether all that was live has been moved aside."""
 
 
 @dataclass(frozen=True)

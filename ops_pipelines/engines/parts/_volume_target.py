@@ -15,10 +15,11 @@ from ops_pipelines.engines.parts._beside import (
     discard_all,
     leftovers,
     live_folders,
+    require_replaceable,
     switch_all,
 )
 from ops_pipelines.engines.parts._cache_stage import disk_errors
-from ops_pipelines.engines.parts._folders import Staging, require_movable, sync_all
+from ops_pipelines.engines.parts._folders import Staging, sync_all
 from ops_pipelines.engines.parts._volume_stage import VolumeStager, compare_volume
 from ops_pipelines.engines.ports import Fetch, Progress
 from ops_pipelines.errors import PartFailed, SnapshotDamaged
@@ -63,8 +64,7 @@ class VolumeTarget:
         replicas = self._replicas(part, into or _word(part))
         for staging, files, folders in replicas:
             with disk_errors(staging.path, part.size):
-                if staging.live is not None:
-                    require_movable(staging.live)
+                require_replaceable(staging)
                 if staging.switching:
                     staging.remove()
                 staging.path.parent.mkdir(parents=True, exist_ok=True)
