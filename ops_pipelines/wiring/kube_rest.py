@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from ops_pipelines.engines._kube_needs import Object
 from ops_pipelines.errors import Refused
-from ops_pipelines.policy.kube_objects import replicas_of
+from ops_pipelines.policy.kube_objects import label, replicas_of
 from ops_pipelines.policy.kube_replicas import claims_of
+from ops_pipelines.policy.one_off import STACK_LABEL
 from ops_pipelines.wiring.kube_site import KubeSite
 from ops_pipelines.wiring.kube_state import names_of, seen
 from ops_pipelines.wiring.site import Site
@@ -104,6 +105,7 @@ def require_free(site: Site, components: Sequence[str]) -> None:
         str(pod["metadata"]["name"]): sorted(claims & set(claims_of(pod)))
         for pod in pods
         if pod["metadata"]["name"] not in ours
+        and label(pod, STACK_LABEL) != site.name  # a Job of ours, which has ended or is fenced off
         and claims & set(claims_of(pod))
         and str((pod.get("status") or {}).get("phase")) in ("Pending", "Running")
     }
