@@ -130,6 +130,7 @@ def renew(
     *,
     within: float,
     fence: Fence,
+    progress: Progress = silent,
 ) -> None:
     """Bring Deployments, and what their pods read, to what `objects` say, with as many pods as there are now, and wait.
 
@@ -141,9 +142,12 @@ def renew(
             hands.cluster.apply(one, release.namespace, release.name)
         live = hands.cluster.find(workload_path(release.namespace, side.name))
         now = replicas_of(live) if live is not None else None
-        wanted = side.deployment if now is None else with_replicas(side.deployment, now)
+        # A number that the chart leaves to an autoscaler stays the autoscaler's.
+        keeps = now is None or replicas_of(side.deployment) is None
+        wanted = side.deployment if keeps else with_replicas(side.deployment, now or 0)
         fence.check()
         hands.cluster.apply(wanted, release.namespace, release.name)
+    progress("renew", 1, 2, "steps")
     await_well(
         [side.deployment for side in sides], release.namespace, hands, within=within, check=fence.check
     )

@@ -24,6 +24,7 @@ from ops_pipelines.engines._kube_point import (
     beside,
     blue,
     point,
+    remove,
     renew,
     settle,
     workload_path,
@@ -33,7 +34,17 @@ from ops_pipelines.engines._kube_watch import await_well, seen, tails
 from ops_pipelines.engines.ports import Clock, Fence, Progress, Traffic, silent
 from ops_pipelines.errors import DeployFailed, LeaseLost, OpsError
 from ops_pipelines.policy.bluegreen import Look, Rule, Watched, judge
-from ops_pipelines.policy.kube_colors import COLOR, GREEN, Side, Thing, green_name, greens, name_of, side_of
+from ops_pipelines.policy.kube_colors import (
+    COLOR,
+    GREEN,
+    TRAFFIC,
+    Side,
+    Thing,
+    green_name,
+    greens,
+    name_of,
+    side_of,
+)
 from ops_pipelines.policy.kube_objects import Key, key_of, replicas_of
 from ops_pipelines.policy.kube_release import Release
 from ops_pipelines.policy.plan import Finding, Plan
@@ -103,6 +114,14 @@ def finish(
     return True
 
 
+def left_over(release: Release, hands: Hands) -> tuple[str, ...]:
+    """What a killed deploy left: Deployments beside others, Services that do not send where the chart says."""
+    there = [f"Deployment/{name_of(one)}" for one in beside(release, hands.cluster)]
+    path = f"/api/v1/namespaces/{release.namespace}/services"
+    stray = hands.cluster.listed(path, labelSelector=TRAFFIC)
+    return (*there, *(f"Service/{name_of(one)}" for one in stray))
+
+
 def _names(objects: Sequence[Object], left: Sequence[Object], stray: Sequence[Object]) -> list[str]:
     """Deployments of a release that have something beside them, or a Service that is pointed at one version."""
     there, services = {name_of(one) for one in left}, {name_of(one) for one in stray}
@@ -147,7 +166,7 @@ def deploy(
         _watch(release, moves, bench, state, fence, progress)
         asked += _good(smoke())
         state.settling = True
-        renew(release, looked.objects, names, hands, within=within, fence=fence)
+        renew(release, looked.objects, names, hands, within=within, fence=fence, progress=progress)
         fence.check()
         kube.apply(release, hands, fence, within, force_conflicts=force_conflicts)
         await_well(
@@ -361,4 +380,4 @@ def _put_back(
     return "traffic is with what ran before, which is healthy"
 
 
-__all__ = ["Bench", "Move", "deploy", "finish"]
+__all__ = ["Bench", "Move", "deploy", "finish", "left_over", "remove"]

@@ -58,11 +58,12 @@ def choose(here: KubeSite, looked: kube_engine.Look, asked: bool | None) -> Choi
             f"no component of {here.site.name} declares how its traffic would move",
             remedy="declare components.NAME.blue_green (docs/how-to/blue-green.md), or deploy without --blue-green",
         )
+    left = engine.left_over(looked.release, here.hands) if rules else ()
+    notes = [f"a deploy that was killed left {', '.join(left)}: a deploy settles that first"] if left else []
     if asked is False:
-        return Choice()
+        return Choice(notes=tuple(notes))
     keys, tried = here.workloads(looked.objects), {one.key: one for one in looked.tried}
     chosen: dict[str, tuple[Side, BlueGreen]] = {}
-    notes: list[str] = []
     for name, rule in rules.items():
         one = tried.get(keys[name]) if name in keys else None
         if one is None or one.live is None or not is_renewed(one.live, one.after):

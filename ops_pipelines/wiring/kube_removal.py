@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ops_pipelines.engines import kube as engine
+from ops_pipelines.engines import kube_bluegreen as beside
 from ops_pipelines.engines.ports import Fence
 from ops_pipelines.policy.kube_objects import is_kept, key_of
 from ops_pipelines.policy.kube_replicas import claims_among
@@ -52,6 +53,7 @@ def down(site: Site, *, volumes: bool, fence: Fence) -> Plan:
     engine.keep_claims(now)  # whatever goes first, data goes last, and by its own step
     fence.check()
     here.helm.uninstall(within=_DOWN)
+    beside.remove(release(here), here.cluster, fence, 0.0)
     if volumes:
         for step in steps.changes:
             kind, _, name = step.subject.partition("/")

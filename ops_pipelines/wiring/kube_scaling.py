@@ -5,12 +5,12 @@ from __future__ import annotations
 from ops_pipelines.engines import kube as engine
 from ops_pipelines.engines._deploy_needs import no_smoke
 from ops_pipelines.engines._kube_needs import Object
-from ops_pipelines.engines.ports import Fence
+from ops_pipelines.engines.ports import Fence, silent
 from ops_pipelines.errors import OpsError, Refused, UsageError
 from ops_pipelines.policy.kube_objects import Key, key_of, replicas_of
 from ops_pipelines.policy.kube_release import Release, with_replicas
 from ops_pipelines.policy.kube_replicas import candidates, owner_of
-from ops_pipelines.wiring import revisions
+from ops_pipelines.wiring import kube_bluegreen, revisions
 from ops_pipelines.wiring.kube_site import KubeSite, within
 from ops_pipelines.wiring.kube_state import before, record
 from ops_pipelines.wiring.site import Site
@@ -27,6 +27,7 @@ def scale(site: Site, component: str, count: int, fence: Fence) -> None:
             f"{site.name} was never deployed, so there is nothing to scale",
             remedy=f"deploy it first: ops-pipelines deploy {site.name}",
         )
+    kube_bluegreen.finish(here, fence, silent)
     objects = engine.standing(standing, here.hands).objects
     key = here.workloads(objects).get(component)
     if key is None:

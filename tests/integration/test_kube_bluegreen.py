@@ -5,7 +5,11 @@ Requests are counted by the load itself, which a tiny page in Prometheus' form h
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +25,7 @@ from ops_pipelines.wiring import deployments, revisions
 from tests.cluster.node import IMAGE
 from tests.cluster.test_cluster import pod
 from tests.cluster.use import Namespace
+from tests.integration.kill_kube_bluegreen import finish
 from tests.integration.kube_web import Stand, make_stand
 from tests.parts import require
 from tests.servers.seaweed import Seaweed
@@ -28,6 +33,7 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+ROOT = Path(__file__).parents[2]
 SERVE = (
     "mkdir -p /tmp/www/cgi-bin; "
     "printf '#!/usr/bin/sh\\n{status}echo Content-Type: text/plain; echo; echo {word}\\n' >/tmp/www/cgi-bin/ask; "
@@ -40,7 +46,6 @@ metadata:
   name: {{ .Release.Name }}-web
   labels: {app.kubernetes.io/component: web, app.kubernetes.io/instance: {{ .Release.Name }}}
 spec:
-  replicas: 2
   selector: {matchLabels: {app: {{ .Release.Name }}-web}}
   template:
     metadata:
@@ -71,6 +76,16 @@ LOAD = (
     "while :; do for i in 1 2 3 4 5 6 7 8 9 10; do wget -T 5 -qO- http://shop-web/cgi-bin/ask 2>/dev/null"
     " || echo failed; done; done"
 )
+
+
+def _scaler(name: str, pods: int) -> dict[str, object]:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "one"},
+        "spec": {"scaleTargetRef": target, "minReplicas": pods, "maxReplicas": pods},
+    }
 
 
 class Counts:
@@ -112,7 +127,8 @@ class Counts:
             self.base = self.now
         which = int("errors" in path)
         value = 1 if "vector" in path else self.now[which] - self.base[which]
-        result = [{"metric": {}, "value": [time.time(), str(value)]}] if self.known else []
+        known = self.known or "vector" in path
+        result = [{"metric": {}, "value": [time.time(), str(value)]}] if known else []
         return {"status": "success", "data": {"resultType": "vector", "result": result}}
 
 
@@ -223,3 +239,39 @@ def test_a_version_that_fails_under_traffic_goes_back_by_itself(beside: Beside) 
     assert beside.failed == before
     assert beside.turns()[-1] == "one"
     assert beside.namespace.get("configmap/shop-words")["data"]["WORD"] == "one"
+
+
+def test_readings_that_are_not_there_take_the_traffic_back(beside: Beside) -> None:
+    """And what an autoscaler has decided meanwhile stays."""
+    beside.counts.known = False
+    beside.version("two")
+    beside.namespace.create(_scaler("shop-web", 3))
+    beside.namespace.wait("jsonpath={.status.availableReplicas}=3", "deployment/shop-web")
+    with pytest.raises(DeployFailed, match="how it does is unknown"):
+        beside.stand.deploy()
+    assert beside.rests
+    assert beside.failed == 0
+    assert beside.namespace.get("deployment/shop-web")["spec"]["replicas"] == 3
+    until(lambda: beside.turns()[-1] == "one", what="the old version to answer")
+
+
+def test_a_killed_deploy_is_settled_by_the_next(beside: Beside) -> None:
+    for token, (step, stays) in enumerate(
+        (("start beside:1", "one"), ("move:1", "one"), ("renew:1", "one"), ("settle:2", "two")), start=100
+    ):
+        beside.version("two")
+        site = beside.stand.write()
+        killed = subprocess.run(
+            [sys.executable, "-m", "tests.integration.kill_kube_bluegreen", step, str(2 * token)],
+            env={**os.environ, **beside.stand.environ, "PYTHONPATH": str(ROOT)}, cwd=beside.stand.folder,
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert killed.returncode == -signal.SIGKILL, f"{step}: {killed.stdout}\n{killed.stderr}"
+        assert not beside.rests, step
+        assert any("was killed" in one for one in deployments.plan(site).warnings), step
+        assert finish(site, 2 * token + 1), step
+        assert beside.rests, step
+        count = len(beside.counts.lines())
+        until(lambda count=count: len(beside.counts.lines()) > count + 30, what="more requests")
+        assert beside.turns()[-1] == stays, step
+        assert beside.failed == 0, step
