@@ -137,7 +137,9 @@ def flags_differ(stack: Stack) -> Iterator[Found]:
                 "the server claims what its command says", "write the same number in both",
             )  # fmt: skip
         parallel = _number(flag(component, "--tensor-parallel-size", "-tp"))
-        stages = _number(flag(component, "--pipeline-parallel-size", "-pp")) or 1
+        # With Ray the stages of a pipeline are on other nodes.
+        ray = flag(component, "--distributed-executor-backend") == "ray"
+        stages = 1 if ray else _number(flag(component, "--pipeline-parallel-size", "-pp")) or 1
         if parallel is not None and resources.gpus and parallel * stages != resources.gpus:
             yield Found(
                 f"{where}.gpus", f"{resources.gpus} cards, where the command shards over {parallel * stages:g}",
