@@ -42,6 +42,8 @@ FIXED = (
     Right("apps", "daemonsets", ("get", "list"), "watched"),
     Right("apps", "replicasets", ("list",), "which pods are of the newest version"),
     Right("batch", "jobs", ("get", "list"), "watched"),
+    Right("batch", "jobs", ("create", "delete"), "caches and volumes are read and put back by Jobs", needed=False),
+    Right("", "persistentvolumeclaims", ("create",), "a migration fills claims before the deploy", needed=False),
     Right("autoscaling", "horizontalpodautoscalers", ("list",), "who decides on replicas"),
     Right("", "resourcequotas", ("list",), "whether what is asked for fits", needed=False),
     Right("", "namespaces", ("get",), "whether it is there, and its PodSecurity level", wide=True),
