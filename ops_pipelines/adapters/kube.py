@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +24,8 @@ from ops_pipelines.adapters._kubeconfig import Access
 from ops_pipelines.errors import ClusterRefused, OpsError, Unreachable
 
 _TIMEOUT = 20.0
+_ANSWER = 300.0
+"""Seconds that a pod may be silent while it answers: a model loads, or writes."""
 _PAGE = 500
 _AGAIN = (429, 500, 502, 503, 504)
 _TRIES = 4
@@ -270,6 +273,23 @@ class Cluster:
                     response.read()
                     raise self._no(response, "GET", path)
                 yield from response.iter_lines()
+        except httpx.HTTPError as error:
+            raise self._away(error) from error
+
+    @contextmanager
+    def open_stream(
+        self, method: str, path: str, *, headers: Mapping[str, str], content: bytes
+    ) -> Iterator[httpx.Response]:
+        """One request whose answer, whatever its status, is read as it comes. Raises Unreachable."""
+        try:
+            with self._client().stream(
+                method,
+                path,
+                headers={**headers, **self._who()},
+                content=content,
+                timeout=httpx.Timeout(_TIMEOUT, read=_ANSWER),
+            ) as response:
+                yield response
         except httpx.HTTPError as error:
             raise self._away(error) from error
 

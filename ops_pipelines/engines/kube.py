@@ -22,7 +22,7 @@ from ops_pipelines.engines.ports import Fence, Progress, silent
 from ops_pipelines.errors import ClusterRefused, CommandFailed, DeployFailed, LeaseLost, OpsError, Unreachable
 from ops_pipelines.policy.kube_diff import Tried, gone_from, plan_of
 from ops_pipelines.policy.kube_objects import HOOK, annotation, is_hook, key_of
-from ops_pipelines.policy.kube_release import OURS, PENDING, Release
+from ops_pipelines.policy.kube_release import OURS, PENDING, Release, ours
 from ops_pipelines.policy.kube_said import in_short, remedy_for
 from ops_pipelines.policy.plan import Finding, Plan
 
@@ -156,12 +156,12 @@ def apply(
     force_conflicts: bool = False,
     make_namespace: bool = False,
 ) -> None:
-    layers = hands.layers(release)
+    layers, latest = hands.layers(release), standing(release, hands).latest
     hands.helm.apply(
         hands.chart(release),
         layers.texts,
         within=within,
-        labels={OURS: str(fence.token)},
+        labels={OURS: ours(fence.token, (latest.revision if latest else 0) + 1)},
         secrets=layers.secrets,
         force_conflicts=force_conflicts,
         create_namespace=make_namespace and hands.create_namespace,

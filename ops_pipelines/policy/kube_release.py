@@ -23,7 +23,8 @@ Status = Literal[
 ]  # fmt: skip
 PENDING = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
 OURS = "ops-pipelines.io/lease"
-"""Label of Helm's records that a deploy of ours made: the fencing token of the lease it held."""
+"""Label of Helm's records that a deploy of ours made: the fencing token of the lease it held, and the revision, as
+Helm hands labels down to the records that follow."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,20 @@ def recorded_of(secret: Mapping[str, Any]) -> Recorded | None:
     labels = meta.get("labels") or {}
     if labels.get("owner") != "helm" or not str(labels.get("version", "")).isdecimal():
         return None
-    at, ours = str(labels.get("modifiedAt") or labels.get("createdAt") or ""), str(labels.get(OURS, ""))
+    at = str(labels.get("modifiedAt") or labels.get("createdAt") or "")
+    token, _, revision = str(labels.get(OURS, "")).partition("-")
     return Recorded(
         secret=str(meta.get("name", "")),
         revision=int(labels["version"]),
         status=str(labels.get("status", "unknown")),
-        token=int(ours) if ours.isdecimal() else None,
+        token=int(token) if token.isdecimal() and revision == labels["version"] else None,
         changed=datetime.fromtimestamp(int(at), UTC) if at.isdecimal() else None,
     )
+
+
+def ours(token: int, revision: int) -> str:
+    """The label of a record that a deploy of ours makes."""
+    return f"{token}-{revision}"
 
 
 def unpacked(secret: Mapping[str, Any]) -> dict[str, Any]:

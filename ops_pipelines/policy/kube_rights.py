@@ -33,6 +33,7 @@ FIXED = (
     Right("", "pods", ("delete", "get", "list", "watch"), "watched; one that holds a rollout up is removed"),
     Right("", "pods", ("create",), "asked whether the namespace would take each pod (nothing is made)", needed=False),
     Right("", "pods/log", ("get",), "the end of the log of what did not start; `logs`"),
+    Right("", "pods/proxy", ("create", "get"), "asking servers from outside: models, smoke test", needed=False),
     Right("", "events", ("list",), "why a pod does not start"),
     Right("", "persistentvolumeclaims", ("delete", "get", "list"), "kept, or removed by `down --volumes`"),
     Right("", "configmaps", ("get", "list"), "whether those that pods read are there"),

@@ -10,6 +10,7 @@ from ops_pipelines.errors import OpsError
 from ops_pipelines.policy.plan import Finding
 from ops_pipelines.wiring import data, model_memory
 from ops_pipelines.wiring.connect import embedder, served_name, vector_store
+from ops_pipelines.wiring.reaching import places_of
 from ops_pipelines.wiring.site import Site
 from ops_pipelines.wiring.writing import write
 
@@ -42,7 +43,25 @@ def smoke(site: Site, at: Mapping[str, str] | None = None) -> tuple[Finding, ...
 
 def answers(site: Site) -> tuple[Finding, ...]:
     """Whether a deployed stack is ready: its declared models answer, then its smoke test."""
-    return (*model_memory.ready(site), *smoke(site))
+    at = _doors(site)
+    if at is None:
+        words = "the smoke test was not asked: its server cannot be reached from here"
+        return (
+            *model_memory.ready(site),
+            Finding("smoke", None, words, "ask it from the cluster", "warning"),
+        )
+    return (*model_memory.ready(site), *smoke(site, at))
+
+
+def _doors(site: Site) -> Mapping[str, str] | None:
+    """Where the server of the smoke test's model answers, where that is not its declared port on this machine; None
+    where it cannot be reached."""
+    asked = site.stack.smoke
+    server = site.stack.models[asked.model].served_by if asked is not None else None
+    if site.stack.target.kind != "kubernetes" or server is None:
+        return {}
+    address = next((one.address for one in places_of(site, server) if one.address), None)
+    return None if address is None else {server: address}
 
 
 def for_information(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

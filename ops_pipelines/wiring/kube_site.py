@@ -25,7 +25,7 @@ from ops_pipelines.wiring.files import write_whole
 from ops_pipelines.wiring.kube_charts import Package
 from ops_pipelines.wiring.site import Site
 
-_IN_CLUSTER = "in-cluster"
+IN_CLUSTER = "in-cluster"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class KubeSite:
         if target.kubeconfig is not None:
             return (self.site.folder / Path(target.kubeconfig).expanduser(),)
         text = secret(self.site, target.kubeconfig_secret)
-        if text is None and target.context == _IN_CLUSTER:
+        if text is None and target.context == IN_CLUSTER:
             text = _kubeconfig.in_cluster(environ)
         if text is None:
             return _kubeconfig.default_files(environ)

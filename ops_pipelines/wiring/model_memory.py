@@ -100,6 +100,10 @@ def _places(site: Site, component: str) -> tuple[Place, ...]:
     found = places_of(site, component) if site.stack.components[component].kind in SERVERS else ()
     if any(place.address for place in found):
         return tuple(place for place in found if place.address)
+    if (
+        site.stack.target.kind == "kubernetes"
+    ):  # its ports are the cluster's: on this machine somebody else may answer
+        return found or places_of(site, component)
     return (Place(component, component, endpoint(site, component)),)
 
 

@@ -33,6 +33,8 @@ def places_of(site: Site, component: str) -> tuple[Place, ...]:
         return (Place(component, declared.address, declared.address),)
     if site.stack.target.kind == "compose":
         return _containers(site, component, declared)
+    if site.stack.target.kind == "kubernetes":
+        return _pods(site, component, declared)
     if site.stack.target.kind != "process":
         return (Place(component, component, "", f"target {site.stack.target.kind} is not asked"),)
     numbers = on(site).replica_numbers(site, component)
@@ -60,6 +62,41 @@ def _containers(site: Site, component: str, declared: Component) -> tuple[Place,
     port = declared.ports.get(_http_port(declared) or "")
     mine = [one for one in seen if one.service == component]
     return tuple(_container(component, one, port, _inner(mine, port), machine) for one in mine)
+
+
+def _pods(site: Site, component: str, declared: Component) -> tuple[Place, ...]:
+    """Pods by their own addresses where this runs in the cluster, else by a door through the API server."""
+    from ops_pipelines.adapters.kube_door import door
+    from ops_pipelines.wiring.kube_site import IN_CLUSTER, KubeSite
+    from ops_pipelines.wiring.kube_state import names_of, seen
+
+    port = declared.ports.get(_http_port(declared) or "")
+    if port is None:
+        return (Place(component, component, "", "it declares no port to ask"),)
+    try:
+        here = KubeSite(site)
+        found = seen(here)
+        names = names_of(here, found)
+        pods = [
+            pod
+            for one in found
+            if names.get(one.key) == component
+            for pod in one.pods
+            if not pod["metadata"].get("deletionTimestamp")
+        ]
+        inside = here.target.context == IN_CLUSTER
+        opened = None if inside else door(here.cluster)
+    except OpsError as error:
+        return (Place(component, component, "", error.message),)
+    places = []
+    for pod in pods:
+        meta, address = pod["metadata"], (pod.get("status") or {}).get("podIP")
+        if opened is not None:
+            url = opened.address(str(meta["namespace"]), str(meta["name"]), port)
+        else:
+            url = f"http://{address}:{port}" if address else ""
+        places.append(Place(component, str(meta["name"]), url, "" if url else "it has no address yet"))
+    return tuple(places) or (Place(component, component, "", "it has no pod"),)
 
 
 def _inner(containers: Sequence[Reach], port: int | None) -> int | None:

@@ -5,6 +5,7 @@ Pods only seem to run here (kwok); what keeps a real pod from starting is in tes
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,50 @@ def test_rights_cards_quota_and_pod_security(stand: Stand, namespace: Namespace)
     with pytest.raises(PreflightFailed, match="violates PodSecurity"):
         stand.deploy()
     assert namespace.get("deployments")["items"] == []
+
+
+def test_what_a_killed_deploy_left_is_settled(stand: Stand, namespace: Namespace) -> None:
+    """Helm killed in a hook that does not end: the release is left in pending-upgrade."""
+    stand.deploy()
+    hook = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "slow", "annotations": {"helm.sh/hook": "pre-upgrade"}},
+        "spec": {
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}
+        },
+    }
+    stand.template("hook.yaml", json.dumps(hook))
+    chart = stand.folder / "chart"
+    for labels, words in (
+        ({"ops-pipelines.io/lease": "1-2"}, ""),
+        ({"by": "hand"}, "somebody is changing release shop"),
+    ):
+        command = [
+            require("helm").path, "upgrade", "shop", chart, "--namespace", namespace.name,
+            "--kubeconfig", namespace.cluster.kubeconfig, "--kube-context", "tests",
+            "--labels", ",".join(f"{name}={value}" for name, value in labels.items()),
+        ]  # fmt: skip
+        helm = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: "pending-upgrade" in _statuses(namespace), what="the release to be in pending-upgrade")
+        helm.kill()
+        helm.wait()
+        namespace.kubectl("delete", "job", "slow", "--ignore-not-found", "--wait=true")
+        (chart / "templates" / "hook.yaml").unlink(missing_ok=True)
+        assert any("left in pending-upgrade" in one for one in deployments.plan(stand.write()).warnings)
+        if words:
+            with pytest.raises(Refused, match=words):
+                stand.deploy()
+            continue
+        stand.deploy()
+        assert _statuses(namespace).count("deployed") == 1
+        assert "pending-upgrade" not in _statuses(namespace)
+        stand.template("hook.yaml", json.dumps(hook))
+
+
+def _statuses(namespace: Namespace) -> list[str]:
+    return [
+        str(one["metadata"]["labels"].get("status"))
+        for one in namespace.get("secrets")["items"]
+        if "labels" in one["metadata"]
+    ]

@@ -307,3 +307,14 @@ def test_claims_of_a_release() -> None:
         "components.model-server.replicas",
         "components.modelServer.replicas",
     )
+
+
+@pytest.mark.parametrize(("label", "token"), [("7-3", 7), ("7-2", None), ("7", None), ("", None)])
+def test_a_label_is_of_one_revision(label: str, token: int | None) -> None:
+    """Helm hands labels down: what somebody did by hand after us is not ours."""
+    secret = secret_of({})
+    secret["metadata"]["labels"][kube_release.OURS] = label
+    found = kube_release.recorded_of(secret)
+    assert found is not None
+    assert found.token == token
+    assert kube_release.ours(7, 3) == "7-3"
