@@ -112,11 +112,17 @@ def used(resolved: Mapping[str, Any], kind: Literal["volumes", "networks"]) -> l
 
 
 def with_replicas(project: Project, service: str, count: int) -> Project:
-    """The same project with so many containers of one service."""
+    """The same project with so many containers of one service.
+
+    Compose's hash of a service leaves the number out, but not that there is a `deploy` where there was none: containers
+    that run would be made anew."""
     model = copy.deepcopy(dict(project.model))
     one = model["services"][service]
     one.pop("scale", None)
-    one["deploy"] = {**(one.get("deploy") or {}), "replicas": count}
+    if one.get("deploy"):
+        one["deploy"] = {**one["deploy"], "replicas": count}
+    else:
+        one["scale"] = count
     return replace(project, model=model)
 
 

@@ -226,9 +226,11 @@ def test_an_image_that_cannot_be_had(stand: Stand) -> None:
 def test_scaling_drift_and_removed_services(stand: Stand) -> None:
     stand.deploy()
     site = stand.write()
+    before = stand.started
     with lease(site, "test") as fence:
         deployments.scale_held(site, "back", 2, fence)
     assert deployments.replicas(site, "back") == 2
+    assert {name: stand.started[name] for name in before} == before, "what runs is left alone"
     stand.docker.run("stop", "-t", "1", f"{stand.project}-web-1")
     drifted = [one for one in deployments.drift_findings(site) if one.ok is False]
     assert any("component/web" in one.subject and "exited" in one.message for one in drifted)
