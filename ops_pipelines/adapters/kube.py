@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 
 from ops_pipelines.adapters import _http
+from ops_pipelines.adapters._kube_objects import DryRun, Object, Resource, noted, owners_in
 from ops_pipelines.adapters._kubeconfig import Access
 from ops_pipelines.errors import ClusterRefused, OpsError, Unreachable
 
@@ -33,34 +34,6 @@ _WORKERS = 8
 _MANAGER = "helm"
 """Who Helm is to the API server: what it would own is what it owns."""
 _OURS = "ops-pipelines"
-
-Object = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Resource:
-    """How objects of one kind are addressed."""
-
-    path: str
-    """`/api/v1` or `/apis/GROUP/VERSION`."""
-    plural: str
-    namespaced: bool
-
-    def at(self, namespace: str | None, name: str | None = None) -> str:
-        """Path of a collection, or of one object."""
-        where = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
-        return f"{self.path}{where}/{self.plural}" + (f"/{name}" if name else "")
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """What the server said to applying one object without keeping it."""
-
-    live: Object | None
-    after: Object | None
-    refused: str = ""
-    code: int = 0
-    owners: tuple[str, ...] = ()
 
 
 @dataclass
@@ -162,7 +135,7 @@ class Cluster:
 
         `release` is what Helm notes on what it applies."""
         self._know({str(one.get("apiVersion", "")) for one in objects})
-        return self._side_by_side(lambda one: self._try(_noted(one, namespace, release), namespace), objects)
+        return self._side_by_side(lambda one: self._try(noted(one, namespace, release), namespace), objects)
 
     def look_all(self, objects: Sequence[Mapping[str, Any]], namespace: str) -> list[Object | None]:
         """Each object as it is now; None where it is not there, or the server does not know its kind."""
@@ -216,8 +189,8 @@ class Cluster:
                 f"{self.name} does not know {wanted.get('kind')} of {wanted.get('apiVersion')}",
                 remedy="install what brings it",
             )
-        noted = _noted(wanted, namespace, release) if release is not None else wanted
-        return self._apply(path, noted, force=True, dry=False, manager=_MANAGER if release else _OURS)
+        marked = noted(wanted, namespace, release) if release is not None else wanted
+        return self._apply(path, marked, force=True, dry=False, manager=_MANAGER if release else _OURS)
 
     def delete(self, path: str, *, uid: str | None = None) -> None:
         """Remove an object; one that is not there, or that is another one by now (`uid`), is nothing."""
@@ -308,7 +281,7 @@ class Cluster:
             except ClusterRefused as error:
                 if error.code != 409 or live is None:
                     raise
-                owners = _owners(error.said)
+                owners = owners_in(error.said)
                 after = self._apply(path, wanted, force=True)
         except ClusterRefused as error:
             return DryRun(live, None, error.said or error.message, error.code, owners)
@@ -404,23 +377,3 @@ class Cluster:
         return ClusterRefused(
             words, remedy=remedies.get(code, "mend what it says"), code=code, reason=reason, said=said
         )
-
-
-def _noted(wanted: Mapping[str, Any], namespace: str, release: str) -> Object:
-    """The object with what Helm writes on everything that it applies (`pkg/action/validate.go`)."""
-    meta = dict(wanted.get("metadata") or {})
-    labels = {**(meta.get("labels") or {}), "app.kubernetes.io/managed-by": "Helm"}
-    notes = {
-        **(meta.get("annotations") or {}),
-        "meta.helm.sh/release-name": release,
-        "meta.helm.sh/release-namespace": namespace,
-    }
-    return {**wanted, "metadata": {**meta, "labels": labels, "annotations": notes}}
-
-
-def _owners(said: str) -> tuple[str, ...]:
-    """Who else set fields, from `conflict with "kubectl-edit" using apps/v1: .spec.replicas`."""
-    found = [part.split('"')[1] for part in said.split("conflict with ")[1:] if '"' in part]
-    if not found and "conflicts with" in said:
-        found = [part.split('"')[1] for part in said.split("conflicts with ")[1:] if '"' in part]
-    return tuple(dict.fromkeys(found)) or ("somebody else",)
