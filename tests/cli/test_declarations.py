@@ -94,11 +94,11 @@ def test_another_profile_with_a_broken_link_is_refused_too(ops: CommandLine, tmp
     assert "smoke.model" in answer.err
 
 
-def test_a_plan_for_another_target_names_the_profile_that_runs_here(ops: CommandLine, tmp_path: Path) -> None:
+def test_a_plan_whose_chart_is_not_there_names_the_profile_that_runs_here(ops: CommandLine, tmp_path: Path) -> None:
     _write(tmp_path, "forms", FORMS)
     answer = ops("plan", "forms", "--profile", "cluster", environ={"CONTEXT": "k3s"})
     assert "component/ollama" in answer.out
-    assert "does not act on yet" in answer.out
+    assert "its chart and files are not there: " in answer.out
     assert "deploy it with --profile local\n" in answer.out
     assert "Traceback" not in answer.err
 
