@@ -71,7 +71,7 @@ def hub_cache(folder: Path, repos: Iterable[str]) -> None:
 
 
 def _made(layer: Layer) -> Path:
-    assert layer.made, "make parts ARGS=stack-images"
+    assert layer.made, "make parts ARGS=whole-stack-images"
     return layer.path
 
 

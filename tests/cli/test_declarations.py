@@ -94,7 +94,9 @@ def test_another_profile_with_a_broken_link_is_refused_too(ops: CommandLine, tmp
     assert "smoke.model" in answer.err
 
 
-def test_a_plan_whose_chart_is_not_there_names_the_profile_that_runs_here(ops: CommandLine, tmp_path: Path) -> None:
+def test_a_plan_whose_chart_is_not_there_names_the_profile_that_runs_here(
+    ops: CommandLine, tmp_path: Path
+) -> None:
     _write(tmp_path, "forms", FORMS)
     answer = ops("plan", "forms", "--profile", "cluster", environ={"CONTEXT": "k3s"})
     assert "component/ollama" in answer.out

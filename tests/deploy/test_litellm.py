@@ -19,7 +19,7 @@ from tests.servers.docker import Docker
 from tests.servers.images import LoadImages
 from tests.servers.redis import RedisServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.whole, pytest.mark.timeout(180)]
 
 FILES = {file.stem: file for file in sorted((DEPLOY / "obelisk" / "litellm").glob("*.yaml"))}
 every_file = pytest.mark.parametrize("name", FILES)

@@ -45,6 +45,7 @@ def start(
         yield deployed
 
 
+@pytest.mark.whole
 def test_obelisk(start: Start) -> None:
     here = start("obelisk", "dev")
     assert [one.ok for one in deployments.smoke(here.site())] == [True, True]

@@ -32,7 +32,7 @@ def load_images(docker: Docker, names: Iterable[str]) -> None:
     wanted = list(dict.fromkeys(known[name] for name in names))
     if missing := [image.names[0] for image in wanted if not image.made]:
         message = f"{', '.join(missing)}: not made: make parts ARGS=whole-stack-images"
-        (pytest.fail if must_be_here("stack-images") else pytest.skip)(message)
+        (pytest.fail if must_be_here("whole-stack-images") else pytest.skip)(message)
     listed = docker.run("images", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}").splitlines()
     wanted = [one for one in wanted if not {f"{one.id} {name}" for name in one.names} <= set(listed)]
     if not wanted:
