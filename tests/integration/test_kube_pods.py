@@ -44,15 +44,17 @@ def test_what_a_pod_says(
     assert deployments.logs(stand.write(), "web", lines=5, follow=False) == 0
     assert "begun" in capfd.readouterr().out
 
-    for change, words in (
-        ({"image": "nowhere.invalid/a:1"}, "the image nowhere.invalid/a:1 cannot be pulled"),
-        ({"web": {"command": ["sh", "-c", "echo no luck; exit 3"]}}, "ended with status 3"),
+    # What is told as soon as it is seen has time to be seen; a probe is given up at the end only.
+    for change, words, within in (
+        ({"image": "nowhere.invalid/a:1"}, "the image nowhere.invalid/a:1 cannot be pulled", "60s"),
+        ({"web": {"command": ["sh", "-c", "echo no luck; exit 3"]}}, "ended with status 3", "60s"),
         (
             {"web": {"readinessProbe": {"tcpSocket": {"port": 9}, "periodSeconds": 1}}},
             "a probe of pod shop-web",
+            "8s",
         ),
     ):
-        stand.values, stand.target["within"] = change, "8s"
+        stand.values, stand.target["within"] = change, within
         with pytest.raises(DeployFailed) as caught:
             stand.deploy()
         said = str(caught.value)

@@ -162,7 +162,7 @@ def test_9_rollback(stand: Stand, tmp_path: Path) -> None:
     ("words", "code", "told"),
     [
         (("status", "obelsik"), 2, "did you mean 'obelisk'"),
-        (("deploy", "multi-adapter-llama3"), 1, "does not act on yet"),
+        (("deploy", "multi-adapter-llama3"), 1, "MULTI_ADAPTER_S3_ACCESS_KEY is not set"),
         (("verify", "obelisk", "20200101T000000Z-000000"), 2, "the newest are"),
         (("restore", "obelisk", "nonsense"), 2, "snapshot"),
     ],

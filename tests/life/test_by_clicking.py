@@ -9,7 +9,7 @@ from tests.life.pages import Pages
 from tests.life.small import Small
 from tests.ui.browser import browser, open_launchpad, shoot
 
-pytestmark = [pytest.mark.ui, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ui, pytest.mark.slow, pytest.mark.whole, pytest.mark.timeout(600)]
 
 _ENDS = 120_000.0  # milliseconds
 
