@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
 
 from ops_pipelines.engines import compose
 from ops_pipelines.engines._bluegreen_move import Workers, astray, drain, mend_idle, point
+from ops_pipelines.engines._bluegreen_watch import require_countable, watch
 from ops_pipelines.engines._deploy_needs import Deployed, require_good
 from ops_pipelines.engines.compose import Hands
 from ops_pipelines.engines.ports import Clock, Fence, Progress, Proxies, Traffic, silent
 from ops_pipelines.errors import DeployFailed, LeaseLost, OpsError
-from ops_pipelines.policy.bluegreen import Look, Rule, Watched, judge
+from ops_pipelines.policy.bluegreen import Look, Rule, Watched
 from ops_pipelines.policy.bluegreen_project import apart_from, green_name, left_over, with_green
 from ops_pipelines.policy.compose_plan import replica_health
 from ops_pipelines.policy.compose_project import Project
@@ -65,7 +66,6 @@ class _State:
 
     moved: bool = False
     settling: bool = False
-    watched: list[Watched] = field(default_factory=list)
 
 
 def unfinished(project: Project, bench: Bench) -> bool:
@@ -162,14 +162,16 @@ def deploy(
     try:
         asked = _start(project, moves, bench, fence, within, progress)
         _move(moves, bench, state, fence, progress)
-        _watch(project, moves, bench, state, fence, progress)
+        watched = watch(
+            moves, lambda one, since: _look(project, one, bench, since), bench.now, fence, progress
+        )
         asked += require_good(smoke())
         state.settling = True
         longest = max(one.drain for one in moves)
         settle(project, bench, within=within, drain_for=longest, fence=fence, progress=progress)
         asked += require_good(smoke())
         fence.check()
-        revision = record(compose.with_images(project, bench.hands), state.watched)
+        revision = record(compose.with_images(project, bench.hands), watched)
     except LeaseLost:
         raise
     except OpsError as error:
@@ -186,7 +188,7 @@ def deploy(
         raise
     log.info("blue-green ends", stack_name=stack, revision=revision)
     seconds = time.monotonic() - begun
-    return Deployed(plan, revision, (*findings, *asked), seconds, tuple(state.watched))
+    return Deployed(plan, revision, (*findings, *asked), seconds, watched)
 
 
 def _start(
@@ -206,48 +208,12 @@ def _start(
 
 
 def _move(moves: Sequence[Move], bench: Bench, state: _State, fence: Fence, progress: Progress) -> None:
-    for one in moves:
-        if why := one.traffic.ready():
-            raise DeployFailed(
-                f"requests of {one.component} cannot be counted, so nothing was moved: {why}",
-                remedy=f"mend components.{one.component}.blue_green.readings",
-            )
+    require_countable(moves)
     fence.check()
     progress("move", 0, 1, "proxies")
     state.moved = True
     point(bench.proxies, {name: green_name(one.component) for one in moves for name in one.names})
     progress("move", 1, 1, "proxies")
-
-
-def _watch(
-    project: Project, moves: Sequence[Move], bench: Bench, state: _State, fence: Fence, progress: Progress
-) -> None:
-    """Watch until every component may stay. Raises DeployFailed where one must go back."""
-    begun = bench.now()
-    seen: dict[str, list[Look]] = {one.component: [] for one in moves}
-    longest = max(one.rule.watch for one in moves)
-    while True:
-        fence.check()
-        results = []
-        for one in moves:
-            one.probe()
-            look = _look(project, one, bench, begun)
-            seen[one.component].append(look)
-            judged = judge(one.rule, begun, seen[one.component], bench.now())
-            results.append(Watched(one.component, tuple(seen[one.component]), judged))
-            log.info(
-                "watch", component=one.component, requests=look.requests, errors=look.errors,
-                verdict=judged.verdict, reason=judged.reason,
-            )  # fmt: skip
-        state.watched = results
-        passed = (bench.now() - begun).total_seconds()
-        progress("watch", min(round(passed), round(longest)), round(longest), "seconds")
-        if bad := [one for one in results if one.judgement.verdict == "roll back"]:
-            words = "; ".join(f"{one.component}: {one.judgement.reason}" for one in bad)
-            raise DeployFailed(f"traffic went back to the old version: {words}", remedy="look at its log")
-        if all(one.judgement.verdict == "promote" for one in results):
-            return
-        time.sleep(max(0.05, min(*(one.every for one in moves), longest - passed, longest)))
 
 
 def _look(project: Project, move: Move, bench: Bench, begun: datetime) -> Look:

@@ -17,7 +17,8 @@ from datetime import datetime
 import structlog
 
 from ops_pipelines.engines import kube
-from ops_pipelines.engines._deploy_needs import Deployed
+from ops_pipelines.engines._bluegreen_watch import require_countable, watch
+from ops_pipelines.engines._deploy_needs import Deployed, require_good
 from ops_pipelines.engines._kube_needs import Hands, Object
 from ops_pipelines.engines._kube_point import (
     astray,
@@ -33,7 +34,7 @@ from ops_pipelines.engines._kube_state import Standing, mend, standing
 from ops_pipelines.engines._kube_watch import await_well, seen, tails
 from ops_pipelines.engines.ports import Clock, Fence, Progress, Traffic, silent
 from ops_pipelines.errors import DeployFailed, LeaseLost, OpsError
-from ops_pipelines.policy.bluegreen import Look, Rule, Watched, judge
+from ops_pipelines.policy.bluegreen import Look, Rule, Watched
 from ops_pipelines.policy.kube_colors import (
     COLOR,
     GREEN,
@@ -86,7 +87,6 @@ class _State:
     settling: bool = False
     pods: dict[str, int] = field(default_factory=dict)
     """Component -> pods that its new version began with."""
-    watched: list[Watched] = field(default_factory=list)
 
 
 def finish(
@@ -163,8 +163,10 @@ def deploy(
     try:
         asked = _start(looked, now, moves, bench, state, fence, within, progress)
         _move(release, moves, bench, fence, progress)
-        _watch(release, moves, bench, state, fence, progress)
-        asked += _good(smoke())
+        watched = watch(
+            moves, lambda one, since: _look(release, one, bench, state, since), bench.now, fence, progress
+        )
+        asked += require_good(smoke())
         state.settling = True
         renew(release, looked.objects, names, hands, within=within, fence=fence, progress=progress)
         fence.check()
@@ -172,13 +174,13 @@ def deploy(
         await_well(
             looked.objects, release.namespace, hands, within=within, check=fence.check, progress=progress
         )
-        asked += _good(smoke())
+        asked += require_good(smoke())
         settle(
             release, looked.objects, names, hands, within=within, drain=max(one.drain for one in moves),
             fence=fence, progress=progress,
         )  # fmt: skip
         fence.check()
-        revision = record(release, state.watched)
+        revision = record(release, watched)
     except LeaseLost:
         raise
     except OpsError as error:
@@ -193,14 +195,7 @@ def deploy(
         raise
     log.info("blue-green ends", stack_name=stack, revision=revision)
     seconds = time.monotonic() - begun
-    return Deployed(plan, revision, (*findings, *asked), seconds, tuple(state.watched))
-
-
-def _good(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    if bad := [one for one in findings if one.ok is not True and one.severity == "error"]:
-        words = "; ".join(f"{one.subject}: {one.message}" for one in bad)
-        raise DeployFailed(f"the smoke test failed: {words}", remedy=bad[0].remedy or "look at the logs")
-    return findings
+    return Deployed(plan, revision, (*findings, *asked), seconds, watched)
 
 
 def _start(
@@ -235,7 +230,7 @@ def _start(
         [there] = seen(cluster, [key])
         found += bench.ask(one, there.every)
     progress("start beside", len(moves), len(moves), "components")
-    return _good(found)
+    return require_good(found)
 
 
 def _changed(looked: kube.Look) -> set[Thing]:
@@ -254,47 +249,11 @@ def _key(release: Release, move: Move) -> Key:
 
 
 def _move(release: Release, moves: Sequence[Move], bench: Bench, fence: Fence, progress: Progress) -> None:
-    for one in moves:
-        if why := one.traffic.ready():
-            raise DeployFailed(
-                f"requests of {one.component} cannot be counted, so nothing was moved: {why}",
-                remedy=f"mend components.{one.component}.blue_green.readings",
-            )
+    require_countable(moves)
     progress("move", 0, len(moves), "components")
     for number, one in enumerate(moves):
         point(one.side, _GREEN, release, bench.hands.cluster, fence)
         progress("move", number + 1, len(moves), "components")
-
-
-def _watch(
-    release: Release, moves: Sequence[Move], bench: Bench, state: _State, fence: Fence, progress: Progress
-) -> None:
-    """Watch until every component may stay. Raises DeployFailed where one must go back."""
-    begun = bench.now()
-    looks: dict[str, list[Look]] = {one.component: [] for one in moves}
-    longest = max(one.rule.watch for one in moves)
-    while True:
-        fence.check()
-        results = []
-        for one in moves:
-            one.probe()
-            look = _look(release, one, bench, state, begun)
-            looks[one.component].append(look)
-            judged = judge(one.rule, begun, looks[one.component], bench.now())
-            results.append(Watched(one.component, tuple(looks[one.component]), judged))
-            log.info(
-                "watch", component=one.component, requests=look.requests, errors=look.errors,
-                verdict=judged.verdict, reason=judged.reason,
-            )  # fmt: skip
-        state.watched = results
-        passed = (bench.now() - begun).total_seconds()
-        progress("watch", min(round(passed), round(longest)), round(longest), "seconds")
-        if bad := [one for one in results if one.judgement.verdict == "roll back"]:
-            words = "; ".join(f"{one.component}: {one.judgement.reason}" for one in bad)
-            raise DeployFailed(f"traffic went back to the old version: {words}", remedy="look at its log")
-        if all(one.judgement.verdict == "promote" for one in results):
-            return
-        time.sleep(max(0.05, min(*(one.every for one in moves), longest - passed, longest)))
 
 
 def _look(release: Release, move: Move, bench: Bench, state: _State, begun: datetime) -> Look:
