@@ -15,14 +15,12 @@ from ops_pipelines.adapters.traffic import HaproxyCounters, NginxLog, Prometheus
 from ops_pipelines.engines import bluegreen as engine
 from ops_pipelines.engines.bluegreen import Bench, Move
 from ops_pipelines.engines.ports import Fence, Progress, Traffic
-from ops_pipelines.errors import UsageError
-from ops_pipelines.policy.bluegreen import Rule
 from ops_pipelines.policy.bluegreen_plan import replaced, two_fit, with_moves
 from ops_pipelines.policy.bluegreen_project import green_name, names_of, needs, port_of, texts
 from ops_pipelines.policy.compose_project import Project
 from ops_pipelines.policy.plan import Finding, Plan
 from ops_pipelines.stack.bluegreen import BlueGreen, HaproxyReadings, NginxReadings
-from ops_pipelines.wiring import asking
+from ops_pipelines.wiring import asking, bluegreen
 from ops_pipelines.wiring.compose_site import ComposeSite
 
 _POLL = 0.2
@@ -41,15 +39,13 @@ class Choice:
         return with_moves(plan, self.rules, self.notes)
 
 
-def declared(here: ComposeSite) -> dict[str, BlueGreen]:
-    """Components that may go this way."""
-    components = here.site.stack.components
-    return {name: one.blue_green for name, one in components.items() if one.blue_green is not None}
-
-
 def findings(here: ComposeSite) -> tuple[Finding, ...]:
     """What keeps components from going the way that they declare, as their files show it."""
-    return tuple(one for name, rule in declared(here).items() for one in needs(here.project, name, rule.door))
+    return tuple(
+        one
+        for name, rule in bluegreen.declared(here.site).items()
+        for one in needs(here.project, name, rule.door)
+    )
 
 
 def choose(here: ComposeSite, project: Project, plan: Plan, asked: bool | None) -> Choice:
@@ -57,12 +53,7 @@ def choose(here: ComposeSite, project: Project, plan: Plan, asked: bool | None) 
 
     `asked` is what a person said: False for none of them, True for those too that only go when asked, None for
     what is declared. Raises UsageError where a person asks for what nothing declares."""
-    rules = declared(here)
-    if asked and not rules:
-        raise UsageError(
-            f"no component of {here.site.name} declares how its traffic would move",
-            remedy="declare components.NAME.blue_green (docs/how-to/blue-green.md), or deploy without --blue-green",
-        )
+    rules = bluegreen.require_declared(here.site) if asked else bluegreen.declared(here.site)
     if asked is False:
         return Choice()
     anew = replaced(plan)
@@ -114,17 +105,12 @@ def _move(here: ComposeSite, project: Project, name: str, rule: BlueGreen) -> Mo
         component=name,
         names=names,
         ports=tuple(ports),
-        rule=Rule(rule.watch, rule.errors, rule.requests, rule.unknown_for),
+        rule=bluegreen.rule_of(rule),
         traffic=_traffic(here, rule),
         every=rule.every,
         drain=rule.drain,
-        probe=partial(_probe, rule.probe),
+        probe=partial(bluegreen.probe, rule.probe),
     )
-
-
-def _probe(url: str | None) -> None:
-    if url is not None:
-        health.check_http("probe", url)  # how it was answered is counted where all requests are
 
 
 def _traffic(here: ComposeSite, rule: BlueGreen) -> Traffic:
@@ -147,7 +133,7 @@ def bench(here: ComposeSite) -> Bench:
 
 def finish(here: ComposeSite, project: Project, *, within: float, fence: Fence, progress: Progress) -> None:
     """Settle what a killed move left, `project` being the recorded one; does nothing where it left nothing."""
-    longest = max((one.drain for one in declared(here).values()), default=0.0)
+    longest = bluegreen.longest_drain(here.site)
     engine.finish(project, bench(here), within=within, drain_for=longest, fence=fence, progress=progress)
 
 

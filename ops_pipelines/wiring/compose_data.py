@@ -13,7 +13,7 @@ from ops_pipelines.errors import TargetUnsupported
 from ops_pipelines.policy.compose_plan import Behind, Mount, behind
 from ops_pipelines.policy.compose_project import volume_name
 from ops_pipelines.policy.one_off import Where, choose
-from ops_pipelines.policy.programs import users_of
+from ops_pipelines.wiring import beside
 from ops_pipelines.wiring.compose_site import ComposeSite, compose_site
 from ops_pipelines.wiring.site import Site
 
@@ -52,7 +52,7 @@ def sides(site: Site, kind: str, name: str) -> tuple[Behind, ...]:
     declared = (site.stack.caches if kind == "model_cache" else site.stack.volumes)[name]
     unique, replicas = places(compose_site(site), kind, name), declared.replicas
     if not unique:
-        names = _users(site, kind, name)
+        names = beside.users(site, kind, name)
         raise TargetUnsupported(
             f"{kind}/{name} of {site.name} is {declared.path}, and no container of "
             f"{', '.join(names) or 'any component'} mounts it",
@@ -73,7 +73,7 @@ def unused(site: Site, kind: str, name: str) -> bool:
     none of it: there is nothing to back up then. What is left of a profile that was on is data as any other."""
     if site.stack.target.kind != "compose":
         return False
-    here, names = compose_site(site), _users(site, kind, name)
+    here, names = compose_site(site), beside.users(site, kind, name)
     on = (None, *here.profiles)
     if not names or any(site.stack.components[one].compose_profile in on for one in names):
         return False
@@ -84,7 +84,7 @@ def places(here: ComposeSite, kind: str, name: str) -> tuple[Behind, ...]:
     """What lies behind a cache or a volume, each place once; nothing where no component mounts it."""
     site = here.site
     declared = (site.stack.caches if kind == "model_cache" else site.stack.volumes)[name]
-    names = _users(site, kind, name)
+    names = beside.users(site, kind, name)
     inside = PurePosixPath(declared.path.replace("{replica}", "0"))
     found = [
         one
@@ -92,14 +92,6 @@ def places(here: ComposeSite, kind: str, name: str) -> tuple[Behind, ...]:
         if (one := behind(inside, mounts)) is not None
     ] or _declared(here, inside, names)
     return tuple(dict.fromkeys(found))
-
-
-def _users(site: Site, kind: str, name: str) -> tuple[str, ...]:
-    """Components that mount it: for a cache, those that answer with a model of it."""
-    if kind == "model_cache":
-        servers = [model.served_by for model in site.stack.models.values() if model.cache == name]
-        return tuple(dict.fromkeys(server for server in servers if server is not None))
-    return users_of(site.stack, name)
 
 
 def make_volumes(site: Site) -> None:

@@ -28,6 +28,7 @@ from ops_pipelines.policy.plan import Finding, Plan, Step, Verb
 from ops_pipelines.policy.processes import ProcessState
 from ops_pipelines.policy.tuning import given_to
 from ops_pipelines.wiring import asking, compose_bluegreen, compose_preflight, revisions, tuning
+from ops_pipelines.wiring.bluegreen import declared
 from ops_pipelines.wiring.compose_site import ComposeSite, compose_site, read_once, within
 from ops_pipelines.wiring.connect import now
 from ops_pipelines.wiring.site import Site
@@ -70,7 +71,7 @@ def _planned(
     here: ComposeSite, title: str, project: Project, blue_green: bool | None
 ) -> tuple[Plan, compose_bluegreen.Choice]:
     """What is made anew, and what of it goes beside: what depends on that is left alone."""
-    may_move = frozenset(compose_bluegreen.declared(here))
+    may_move = frozenset(declared(here.site))
     planned = engine.plan(title, project, here.hands(), beside=may_move)
     choice = compose_bluegreen.choose(here, project, planned, blue_green)
     if may_move != frozenset(choice.rules):

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from ops_pipelines.adapters import health
 from ops_pipelines.adapters.traffic import HaproxyCounters, PrometheusQueries
 from ops_pipelines.engines import kube as kube_engine
 from ops_pipelines.engines import kube_bluegreen as engine
@@ -17,12 +16,12 @@ from ops_pipelines.engines._kube_needs import Object
 from ops_pipelines.engines.kube_bluegreen import Bench, Move
 from ops_pipelines.engines.ports import Fence, Progress, Traffic
 from ops_pipelines.errors import OpsError, UsageError
-from ops_pipelines.policy.bluegreen import Rule
 from ops_pipelines.policy.kube_colors import Side, against, is_renewed, side_of, with_moves
 from ops_pipelines.policy.kube_objects import containers_of
 from ops_pipelines.policy.kube_release import Release
 from ops_pipelines.policy.plan import Finding, Plan
 from ops_pipelines.stack.bluegreen import BlueGreen, HaproxyReadings, PrometheusReadings
+from ops_pipelines.wiring import bluegreen
 from ops_pipelines.wiring.kube_site import KubeSite, within
 
 _POLL = 0.2
@@ -41,23 +40,12 @@ class Choice:
         return with_moves(plan, self.rules, self.notes)
 
 
-def declared(here: KubeSite) -> dict[str, BlueGreen]:
-    """Components that may go this way."""
-    components = here.site.stack.components
-    return {name: one.blue_green for name, one in components.items() if one.blue_green is not None}
-
-
 def choose(here: KubeSite, looked: kube_engine.Look, asked: bool | None) -> Choice:
     """Of the components whose pods a deploy makes anew, those that go beside.
 
     `asked` is what a person said: False for none of them, True for those too that only go when asked, None for
     what is declared. Raises UsageError where a person asks for what nothing declares."""
-    rules = declared(here)
-    if asked and not rules:
-        raise UsageError(
-            f"no component of {here.site.name} declares how its traffic would move",
-            remedy="declare components.NAME.blue_green (docs/how-to/blue-green.md), or deploy without --blue-green",
-        )
+    rules = bluegreen.require_declared(here.site) if asked else bluegreen.declared(here.site)
     left = engine.left_over(looked.release, here.hands) if rules else ()
     notes = [f"a deploy that was killed left {', '.join(left)}: a deploy settles that first"] if left else []
     if asked is False:
@@ -95,17 +83,12 @@ def _move(name: str, side: Side, rule: BlueGreen) -> Move:
     return Move(
         component=name,
         side=side,
-        rule=Rule(rule.watch, rule.errors, rule.requests, rule.unknown_for),
+        rule=bluegreen.rule_of(rule),
         traffic=_traffic(name, rule),
         every=rule.every,
         drain=rule.drain,
-        probe=partial(_probe, rule.probe),
+        probe=partial(bluegreen.probe, rule.probe),
     )
-
-
-def _probe(url: str | None) -> None:
-    if url is not None:
-        health.check_http("probe", url)  # how it was answered is counted where all requests are
 
 
 def _traffic(name: str, rule: BlueGreen) -> Traffic:
@@ -129,7 +112,7 @@ def finish(here: KubeSite, fence: Fence, progress: Progress) -> bool:
     """Settle what a killed move left, by what Helm has recorded; False where it left nothing."""
     target = here.target
     release = Release(target.release, target.namespace, "", "")
-    longest = max((one.drain for one in declared(here).values()), default=0.0)
+    longest = bluegreen.longest_drain(here.site)
     return engine.finish(
         release, bench(here), within=within(here.site), drain=longest, fence=fence, progress=progress
     )
